@@ -1,0 +1,1 @@
+"""The VA-RED2 harness: composes recognizers, methods, executors and results."""

@@ -1,0 +1,69 @@
+"""Trial: one fully resolved experiment, frozen; its key is a hash of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+KEY_LENGTH = 12
+"""Hexadecimal digits of a key: 48 bits, a collision in a million trials has odds of 1 in 500."""
+
+
+class Choice(BaseModel):
+    """A name from the registry's tables with its settings, all defaults filled in.
+
+    `label` is what people see in tables and plots; it is not part of the trial's identity.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    settings: dict[str, Any] = {}
+    label: str = ""
+
+
+class Recipe(BaseModel):
+    """How a recognizer is trained. Every method of a cell trains by the same recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(15, ge=1, description="passes over the training list")
+    batch: int = Field(16, ge=1, description="clips a step")
+    lr: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(1e-2, ge=0, description="decay of weights; none on norms and biases")
+    warmup: float = Field(0.08, ge=0, lt=1, description="share of the steps in linear warm-up")
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout before the classifier")
+    frames: int = Field(8, ge=1, description="frames a clip is sampled to")
+    size: int = Field(56, ge=16, description="side of the square input, pixels")
+    val_every: int = Field(5, ge=1, description="epochs between validations while training")
+
+
+class Trial(BaseModel):
+    """One experiment: data set, recognizer, method, budget, recipe and seed.
+
+    `data_digest` stands for the clips themselves: the digest of the data set's manifest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: Choice
+    recognizer: Choice
+    method: Choice
+    budget: float | None = None
+    scale: Literal["desk", "paper"] = "desk"
+    recipe: Recipe = Recipe()
+    seed: int = 0
+    data_digest: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """Hexadecimal digest of everything that can change the outcome. Labels cannot."""
+        resolved = self.model_dump(mode="json")
+        for choice in ("dataset", "recognizer", "method"):
+            del resolved[choice]["label"]
+        text = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]

@@ -1,0 +1,1 @@
+"""Records in; tables, frontiers, figures and reports out. Knows nothing of torch."""

@@ -1,0 +1,111 @@
+"""Record: what one trial measured, frozen, with units in the names.
+
+A record is written once, by the worker that ran the trial, and read by everything in `results`.
+Missing measurements are `None`, never zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Accuracy(_Frozen):
+    """Accuracies in [0, 1] over the whole validation list; a clip that cannot be read counts as wrong."""
+
+    top1: float
+    top5: float
+    mean_class: float
+    num_clips: int
+    num_unreadable: int = 0
+
+
+class Macs(_Frozen):
+    """Multiply-adds for one view of one clip, counted as MMAction2's zoo counts (docs/conventions.md).
+
+    `mean` to `max` describe the executed MACs over the validation clips, gates and cheap
+    operations included; `dense` is the unmodified recognizer at width 1 of the same cell, which is
+    what a budget is a share of. `gate` and `rebuild` are the means of those two columns.
+    """
+
+    dense: int
+    mean: float
+    p5: float
+    p50: float
+    p95: float
+    min: int
+    max: int
+    gate: float = 0.0
+    rebuild: float = 0.0
+    num_clips_verified: int = 0
+    """Clips whose count was checked against an independent counter on the path that skips."""
+
+    @property
+    def share(self) -> float:
+        """Mean executed MACs as a share of the dense recognizer's."""
+        return self.mean / self.dense
+
+
+class Latency(_Frozen):
+    """Milliseconds per clip at batch 1, dense and this recognizer interleaved in one run."""
+
+    dense_ms_p50: float
+    dense_ms_p95: float
+    ms_p50: float
+    ms_p95: float
+    num_repeats: int
+    num_threads: int
+
+
+class Failure(_Frozen):
+    """Why a trial has no figures."""
+
+    kind: str
+    message: str
+    traceback: str
+
+
+class Record(_Frozen):
+    """One trial's outcome. `trial` is the fully resolved trial as plain data."""
+
+    schema_version: Literal[1] = 1
+    key: str
+    status: Literal["ok", "failed"]
+    trial: dict[str, Any]
+
+    dataset: str
+    recognizer: str
+    method: str
+    budget: float | None
+    seed: int
+
+    accuracy: Accuracy | None = None
+    macs: Macs | None = None
+    latency: Latency | None = None
+    num_params: int | None = None
+    num_params_dense: int | None = None
+    budget_status: Literal["met", "infeasible"] | None = None
+    """None where the method takes no budget. "infeasible": the nearest reached is `macs.share`."""
+
+    train_time_s: float | None = None
+    wall_time_s: float | None = None
+    num_steps: int | None = None
+    history: tuple[dict[str, float], ...] = ()
+    """One entry an epoch; keys such as epoch, loss, accuracy_top1, macs_share, lambda."""
+
+    routes: dict[str, dict[str, float]] = {}
+    """Per dynamic layer: mean share of frames and of channels computed over the validation clips."""
+
+    manifest_digest: str = ""
+    code_revision: str = ""
+    environment: dict[str, str] = {}
+    started_at: str = ""
+    finished_at: str = ""
+    warnings: tuple[str, ...] = ()
+    unreadable_clips: tuple[str, ...] = ()
+    failure: Failure | None = None
