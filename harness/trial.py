@@ -31,15 +31,19 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(15, ge=1, description="passes over the training list")
-    batch: int = Field(16, ge=1, description="clips a step")
-    lr: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
-    weight_decay: float = Field(1e-2, ge=0, description="decay of weights; none on norms and biases")
-    warmup: float = Field(0.08, ge=0, lt=1, description="share of the steps in linear warm-up")
-    dropout: float = Field(0.2, ge=0, lt=1, description="dropout before the classifier")
-    frames: int = Field(8, ge=1, description="frames a clip is sampled to")
-    size: int = Field(56, ge=16, description="side of the square input, pixels")
-    val_every: int = Field(5, ge=1, description="epochs between validations while training")
+    epochs: int = Field(default=15, ge=1, description="passes over the training list")
+    batch: int = Field(default=16, ge=1, description="clips a step")
+    lr: float = Field(default=2e-3, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(
+        default=1e-2, ge=0, description="weight decay; none on norms and biases"
+    )
+    warmup: float = Field(
+        default=0.08, ge=0, lt=1, description="share of the steps in linear warm-up"
+    )
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="dropout before the classifier")
+    frames: int = Field(default=8, ge=1, description="frames a clip is sampled to")
+    size: int = Field(default=56, ge=16, description="side of the square input, pixels")
+    val_every: int = Field(default=5, ge=1, description="epochs between validations while training")
 
 
 class Trial(BaseModel):

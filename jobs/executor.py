@@ -86,7 +86,7 @@ class Executor(ABC):
         what has not finished.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # not abstract: a backend may hold nothing
         """Release workers and connections. Calling it twice does no harm."""
 
     def __enter__(self) -> Executor:

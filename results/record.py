@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # a diverged training has loss NaN; pydantic's default writes null, which does not read back
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Accuracy(_Frozen):
-    """Accuracies in [0, 1] over the whole validation list; a clip that cannot be read counts as wrong."""
+    """Accuracies in [0, 1] over the whole validation list; an unreadable clip counts as wrong."""
 
     top1: float
     top5: float
@@ -26,7 +27,7 @@ class Accuracy(_Frozen):
 
 
 class Macs(_Frozen):
-    """Multiply-adds for one view of one clip, counted as MMAction2's zoo counts (docs/conventions.md).
+    """Multiply-adds of one view of one clip, as MMAction2's zoo counts them (docs/conventions.md).
 
     `mean` to `max` describe the executed MACs over the validation clips, gates and cheap
     operations included; `dense` is the unmodified recognizer at width 1 of the same cell, which is
@@ -99,7 +100,7 @@ class Record(_Frozen):
     """One entry an epoch; keys such as epoch, loss, accuracy_top1, macs_share, lambda."""
 
     routes: dict[str, dict[str, float]] = {}
-    """Per dynamic layer: mean share of frames and of channels computed over the validation clips."""
+    """Per dynamic layer: mean share of frames and channels computed over the validation clips."""
 
     manifest_digest: str = ""
     code_revision: str = ""

@@ -1,0 +1,52 @@
+# make install   a virtual environment in .venv with everything
+# make sweep     the quick sweep of budgets.yaml
+# make test      the tests
+# make check     lint, format, types, architecture
+#
+# PyTorch's wheels for Linux on the default index bring CUDA, several gigabytes. For the small CPU
+# build give its index, as pytorch.org's "get started" page lists it:
+#   make install TORCH_INDEX_URL=<the CPU wheel index>
+PYTHON ?= python3
+TORCH_INDEX_URL ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := harness registry jobs results tests
+
+.PHONY: install dev sweep test check format clean
+
+install: $(VENV)/.installed
+dev: $(VENV)/.dev
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet 'pip>=25.1'
+	$(PIP) install -c constraints.txt $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) install -c constraints.txt --group dev hatchling
+	touch $@
+
+sweep: $(VENV)/.installed
+	$(BIN)/harness sweep budgets.yaml
+
+test: $(VENV)/.dev
+	$(BIN)/pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

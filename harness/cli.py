@@ -1,0 +1,197 @@
+"""The commands. Only reads the command line: what they do is in `commands.py`."""
+
+# Nothing heavy is imported up here: `harness --help` must answer at once.
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .commands import Request
+    from .cost import Cost
+
+app = typer.Typer(
+    name="harness",
+    help="Measure what efficient video recognition really saves, under FLOP budgets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Budgets = Annotated[Path, typer.Argument(help="The sweep's file, such as budgets.yaml.")]
+Runs = Annotated[Path, typer.Option(help="Folder that results go to.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(help="Folder that the data sets' relative paths start at.", envvar="DATA_ROOT"),
+]
+OfSweep = Annotated[str, typer.Argument(help="A sweep's name, or its budgets.yaml.")]
+RUNS = Path("runs")
+LONG_S = 3600.0
+"""Sweeps that may take longer are asked about."""
+
+
+@app.command(epilog="Example: harness macs tsm --scale desk")
+def macs(
+    recognizer: Annotated[
+        str, typer.Argument(help="A name from `harness list`, or an MMAction2 config file (.py).")
+    ],
+    scale: Annotated[str, typer.Option(help="desk or paper.")] = "paper",
+    size: Annotated[int | None, typer.Option(min=16, help="Side of the input in pixels.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of the clip.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, layer by layer.")] = False,
+) -> None:
+    """Count the multiply-adds of a dense recognizer for one view of one clip."""
+    from .inspection import macs
+
+    _exit(macs(recognizer, scale, size, frames, as_json, _console()))
+
+
+@app.command(epilog="Example: harness sweep budgets.yaml --runs runs")
+def sweep(
+    budgets: Budgets,
+    data_root: DataRoot = None,
+    runs: Runs = RUNS,
+    executor: Annotated[str, typer.Option(help="Instead of the file's.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Show what would run, and run nothing.")] = False,
+    retry_failed: Annotated[bool, typer.Option(help="Also run what failed before.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before long runs.")] = False,
+) -> None:
+    """Run what is missing of a sweep, then write its tables and figures."""
+    from . import commands
+
+    request = _request(budgets, data_root, runs, executor, retry_failed)
+    if dry_run:
+        _exit(commands.dry_run(request, _console()))
+    asks = not yes and sys.stdin.isatty()
+    _exit(commands.run_sweep(request, _console(), _confirm if asks else None))
+
+
+@app.command(epilog="Example: harness plan budgets.yaml")
+def plan(budgets: Budgets, data_root: DataRoot = None, runs: Runs = RUNS) -> None:
+    """Show what a sweep would run, what is there already, and what the rest will cost."""
+    from . import commands
+
+    _exit(commands.dry_run(_request(budgets, data_root, runs), _console()))
+
+
+@app.command(epilog="Example: harness status budgets.yaml")
+def status(budgets: Budgets, data_root: DataRoot = None, runs: Runs = RUNS) -> None:
+    """Show how far a sweep is, what is missing, and why trials failed."""
+    from . import commands
+
+    _exit(commands.status(_request(budgets, data_root, runs), _console()))
+
+
+@app.command("list", epilog="Example: harness list")
+def list_names() -> None:
+    """List the recognizers, methods, data sets and executors that budgets.yaml may name."""
+    from .inspection import names
+
+    _exit(names(_console()))
+
+
+@app.command(epilog="Example: harness schema > budgets.schema.json")
+def schema() -> None:
+    """Print the JSON schema of budgets.yaml, for editors."""
+    import json
+
+    from .schema import schema
+
+    typer.echo(json.dumps(schema(), indent=2))
+
+
+@app.command(epilog="Example: harness report budgets.yaml")
+def report(sweep: OfSweep, runs: Runs = RUNS) -> None:
+    """Draw all tables and figures of a sweep again, from its records."""
+    from results.store import Store
+
+    from . import commands
+
+    _exit(commands.report(Store(runs), _name(sweep), _console()))
+
+
+@app.command(epilog="Example: harness sync budgets.yaml --to http://127.0.0.1:5000")
+def sync(
+    sweep: OfSweep,
+    runs: Runs = RUNS,
+    to: Annotated[str, typer.Option(help="MLflow URI; by default the sweep's own store.")] = "auto",
+) -> None:
+    """Send all records of a sweep to MLflow again; twice does no harm."""
+    from results.store import Store
+
+    from . import commands
+    from .publish import tracking_uri
+
+    store, name = Store(runs), _name(sweep)
+    uri = tracking_uri(to, store.sweep_folder(name))
+    _exit(commands.sync(store, name, uri, _console()))
+
+
+@app.command(epilog="Example: harness doctor")
+def doctor(
+    runs: Runs = RUNS,
+    mlflow: Annotated[str, typer.Option(help="MLflow URI, auto or off.")] = "auto",
+) -> None:
+    """Look for what is wrong with this machine, and say how to mend it."""
+    from .inspection import doctor
+    from .publish import tracking_uri
+
+    _exit(doctor(runs, tracking_uri(mlflow, runs), _console()))
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is told in a message, without a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        raise SystemExit(130) from None
+    except Exception as error:
+        from .problems import is_for_people
+
+        if not is_for_people(error):
+            raise
+        typer.echo(f"harness: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+def _request(
+    budgets: Path, data_root: Path | None, runs: Path, executor: str = "", retry: bool = False
+) -> Request:
+    from .commands import read_request
+    from .sweep import Settings
+
+    return read_request(budgets, Settings(runs, data_root, retry), executor or None)
+
+
+def _name(sweep: str) -> str:
+    if not sweep.endswith((".yaml", ".yml")):
+        return sweep
+    from .budgets import load
+
+    return load(Path(sweep)).name
+
+
+def _confirm(cost: Cost) -> bool:
+    from .progress import duration
+
+    if cost.time_s < LONG_S:
+        return True
+    many = f"{cost.num_trials} trials, about {duration(cost.time_s)} one after another"
+    return typer.confirm(f"{many} ({cost.basis}). Go on?", default=True)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _exit(code: int) -> None:
+    raise typer.Exit(code)

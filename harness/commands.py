@@ -1,0 +1,196 @@
+"""What the commands do, each returning its exit code. `cli.py` only reads the command line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from results.store import Store
+from results.tracking_uri import TrackingError
+
+from .budgets import Sweep, load
+from .cost import Cost, dense_size, estimate, experience
+from .expand import Manifests, manifests, trials_of
+from .plan import Plan, make_plan
+from .problems import UserError
+from .progress import watching
+from .publish import Published, mirror, probe, publish, tracking_uri
+from .show import (
+    line,
+    show_damaged,
+    show_failures,
+    show_files,
+    show_plan,
+    show_results,
+    show_tally,
+    show_trials,
+)
+from .sweep import Finished, Settings, Tally, prepare, reconcile, sole_sweep
+from .trial import Trial
+
+PUBLISH_EVERY_S = 60.0
+INTERRUPTED = 130
+"""The exit code shells know for "ended by Ctrl-C"."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A budgets.yaml read, and the trials it stands for."""
+
+    sweep: Sweep
+    trials: tuple[Trial, ...]
+    found: Manifests
+    settings: Settings
+
+    @property
+    def store(self) -> Store:
+        """The records of the runs folder."""
+        return Store(self.settings.runs)
+
+    @property
+    def uri(self) -> str | None:
+        """Where MLflow keeps the mirror."""
+        folder = self.store.sweep_folder(self.sweep.name)
+        return tracking_uri(self.sweep.tracking.mlflow, folder)
+
+
+def read_request(path: Path, settings: Settings, executor: str | None = None) -> Request:
+    """Return what a file asks for.
+
+    Raises:
+        BudgetsError: All mistakes in it.
+    """
+    sweep = load(path, executor)
+    found = manifests(sweep, settings.data_root)
+    return Request(sweep, tuple(trials_of(sweep, found)), found, settings)
+
+
+def run_sweep(
+    request: Request, console: Console, confirm: Callable[[Cost], bool] | None = None
+) -> int:
+    """Run what is missing, then write the report.
+
+    Args:
+        request: What to run.
+        console: Where progress is shown.
+        confirm: Asked, if given, before anything runs.
+
+    Returns:
+        0, 1 if a trial failed in this run, 130 if it was interrupted.
+    """
+    store, name = request.store, request.sweep.name
+    store.check_writable()
+    probe(request.uri)
+    with sole_sweep(store, name):
+        plan = prepare(request.sweep, request.trials, request.settings)
+        todo = plan.todo(request.settings.retry_failed)
+        show_plan(console, plan, todo, None)
+        if todo and confirm and not confirm(cost_of(request, todo)):
+            return 0
+        tally = _run(request, plan, console)
+        return _end(request, console, plan, tally)
+
+
+def dry_run(request: Request, console: Console) -> int:
+    """Show what a sweep would run and what it would cost; nothing is written."""
+    plan = make_plan(request.trials, request.store)
+    todo = plan.todo(request.settings.retry_failed)
+    show_plan(console, plan, todo, cost_of(request, todo))
+    show_trials(console, "To run", todo)
+    return 0
+
+
+def status(request: Request, console: Console) -> int:
+    """Show how far a sweep is and why trials failed; 1 if any did."""
+    plan = make_plan(request.trials, request.store)
+    show_plan(console, plan, plan.todo(), None)
+    show_trials(console, "Missing", plan.missing)
+    show_failures(console, plan)
+    return 1 if plan.failed else 0
+
+
+def report(store: Store, name: str, console: Console) -> int:
+    """Draw everything again from the records of a sweep.
+
+    Raises:
+        UserError: There is no such sweep.
+    """
+    published = _published(store, name)
+    show_results(console, published.records)
+    show_damaged(console, published.reading.damaged)
+    show_files(console, published.files, None)
+    return 0
+
+
+def sync(store: Store, name: str, uri: str | None, console: Console) -> int:
+    """Send a sweep's records to MLflow again.
+
+    Raises:
+        UserError: There is no such sweep.
+    """
+    probe(uri)
+    published = _published(store, name)
+    mirror(published, name, uri)
+    show_files(console, (), uri)
+    return 0
+
+
+def cost_of(request: Request, trials: Sequence[Trial]) -> Cost:
+    """Return what trials of a request will cost."""
+    num_clips = {label: manifest.num_train for label, manifest in request.found.items()}
+    return estimate(trials, num_clips, experience(request.store), dense_size)
+
+
+def _published(store: Store, name: str) -> Published:
+    try:
+        store.read_sweep(name)
+    except (LookupError, ValueError) as error:
+        raise UserError(str(error)) from error
+    return publish(store, name)
+
+
+def _run(request: Request, plan: Plan, console: Console) -> Tally:
+    settings = request.settings
+    last = time.monotonic()
+    with watching(plan.todo(settings.retry_failed), console) as show:
+
+        def on_finish(finished: Finished) -> None:
+            nonlocal last
+            show(finished)
+            if time.monotonic() - last > PUBLISH_EVERY_S:
+                _publish(request, console)
+                last = time.monotonic()
+
+        return reconcile(request.sweep, plan, settings, on_finish)
+
+
+def _publish(request: Request, console: Console) -> Published | None:
+    # the records are on disk: what is made of them must not end a sweep, and can be made again
+    name = request.sweep.name
+    try:
+        published = publish(request.store, name)
+    except Exception as error:
+        line(console, f"warning: no report ({error}). Once mended: harness report {name}")
+        return None
+    try:
+        mirror(published, name, request.uri)
+    except TrackingError as error:
+        line(console, f"warning: {error} Once mended: harness sync {name}")
+    return published
+
+
+def _end(request: Request, console: Console, plan: Plan, tally: Tally) -> int:
+    published = _publish(request, console)
+    if published:
+        show_results(console, published.records)
+        show_files(console, published.files, request.uri)
+    skipped = 0 if request.settings.retry_failed else len(plan.failed)
+    show_tally(console, tally, skipped)
+    if tally.interrupted:
+        line(console, "Interrupted; all that finished is kept. The same command goes on.")
+        return INTERRUPTED
+    return 1 if tally.count("failed") + tally.count("lost") else 0

@@ -1,0 +1,151 @@
+"""What trials will cost: multiply-adds, time and disk, and what each figure rests on."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from results.record import Record
+from results.store import TRIALS, Store
+
+from .trial import Trial
+
+PASSES = 3
+"""Multiply-adds of a training step in forward passes: one forward, two to go back."""
+
+ASSUMED_GMACS_PER_S = 10.0
+"""Assumed where no record tells: dense convolutions on two cores of an ordinary processor."""
+
+BYTES_PER_PARAM = 16
+"""Assumed where no folder tells: weights, AdamW's two moments, and a second copy of the weights."""
+
+NUM_FOLDERS_SAMPLED = 20
+
+
+class Kind(NamedTuple):
+    """What trials share that cost alike."""
+
+    recognizer: str
+    dataset: str
+    scale: str
+
+
+class Size(NamedTuple):
+    """A dense recognizer's multiply-adds for one clip, and its parameters."""
+
+    macs: int
+    params: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of all trials together, as if one ran after the other.
+
+    `num_by_record` of the `num_trials` were timed before; the rest rests on the assumed rate.
+    """
+
+    num_trials: int
+    num_by_record: int
+    macs: int
+    time_s: float
+    disk_bytes: int
+
+    @property
+    def basis(self) -> str:
+        """What the time rests on."""
+        guessed = self.num_trials - self.num_by_record
+        parts = [f"{self.num_by_record} timed before"] if self.num_by_record else []
+        parts += [f"{guessed} at an assumed {ASSUMED_GMACS_PER_S:g} GMACs/s"] if guessed else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What past trials took, by kind: seconds an epoch, and bytes on disk."""
+
+    epoch_s: Mapping[Kind, float]
+    disk_bytes: Mapping[Kind, int]
+
+
+def estimate(
+    trials: Sequence[Trial],
+    num_clips: Mapping[str, int],
+    experience: Experience,
+    size_of: Callable[[Trial], Size],
+) -> Cost:
+    """Return what trials will cost.
+
+    Args:
+        trials: What would run.
+        num_clips: Training clips by the data set's label.
+        experience: What past trials took.
+        size_of: The dense recognizer's size; called once for each kind and clip shape.
+    """
+    sizes: dict[tuple[Any, ...], Size] = {}
+    macs, time_s, disk_bytes, num_by_record = 0, 0.0, 0, 0
+    for trial in trials:
+        kind, recipe = kind_of(trial), trial.recipe
+        shape = (*kind, recipe.frames, recipe.size)
+        size = sizes.get(shape) or sizes.setdefault(shape, size_of(trial))
+        work = size.macs * num_clips[trial.dataset.label] * recipe.epochs * PASSES
+        epoch_s = experience.epoch_s.get(kind)
+        num_by_record += epoch_s is not None
+        time_s += work / (ASSUMED_GMACS_PER_S * 1e9) if epoch_s is None else epoch_s * recipe.epochs
+        disk_bytes += experience.disk_bytes.get(kind, size.params * BYTES_PER_PARAM)
+        macs += work
+    return Cost(len(trials), num_by_record, macs, time_s, disk_bytes)
+
+
+def kind_of(trial: Trial) -> Kind:
+    """Return what decides how long an epoch of the trial takes."""
+    return Kind(trial.recognizer.name, trial.dataset.name, trial.scale)
+
+
+def experience(store: Store) -> Experience:
+    """Return what all past trials in the store took, medians by kind."""
+    epochs: defaultdict[Kind, list[float]] = defaultdict(list)
+    folders: defaultdict[Kind, list[Path]] = defaultdict(list)
+    for record in _records(store):
+        kind = _kind_of_record(record)
+        folders[kind].append(store.trial_folder(record.key).path)
+        if record.train_time_s is not None:
+            epochs[kind].append(record.train_time_s / record.trial["recipe"]["epochs"])
+    return Experience(
+        {kind: statistics.median(times) for kind, times in epochs.items()},
+        {kind: _median_bytes(paths) for kind, paths in folders.items()},
+    )
+
+
+def dense_size(trial: Trial) -> Size:
+    """Return the size of a trial's dense recognizer; builds it without memory for its weights."""
+    from registry.macs import summarise
+
+    recipe = trial.recipe
+    summary = summarise(
+        trial.recognizer.name, scale=trial.scale, size=recipe.size, frames=recipe.frames
+    )
+    return Size(round(summary["dense_gmacs"] * 1e9), summary["params"])
+
+
+def _records(store: Store) -> Iterable[Record]:
+    folder = store.root / TRIALS
+    keys = sorted(path.parent.name for path in folder.glob("*/record.json"))
+    return (record for record in store.read_records(keys).records if record.status == "ok")
+
+
+def _kind_of_record(record: Record) -> Kind:
+    trial = record.trial
+    return Kind(trial["recognizer"]["name"], trial["dataset"]["name"], trial["scale"])
+
+
+def _median_bytes(folders: Sequence[Path]) -> int:
+    sampled = folders[:NUM_FOLDERS_SAMPLED]
+    return int(statistics.median(_num_bytes(folder) for folder in sampled))
+
+
+def _num_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

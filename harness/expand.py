@@ -1,0 +1,156 @@
+"""From a sweep to its trials: everything resolved, in a stable order, nothing twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from registry import tables
+from registry.interfaces import Manifest
+
+from .budgets import Sweep
+from .entries import DatasetEntry, MethodEntry, RecognizerEntry
+from .problems import BudgetsError, sentences
+from .search import RECIPE, Point, label_of, part_of, relevant_points, with_values
+from .trial import Choice, Recipe, Trial
+
+Manifests = dict[str, Manifest]
+"""By the data set's label."""
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A method at one point of the search, and the recipe part of that point."""
+
+    choice: Choice
+    recipe: dict[str, Any]
+    budgets: tuple[float | None, ...]
+
+
+def expand(sweep: Sweep, data_root: Path | None = None) -> list[Trial]:
+    """Return the trials of a sweep.
+
+    Seeds vary slowest, so that an interrupted sweep has whole frontiers of fewer seeds. A method
+    that takes no budget is trained once per data set, recognizer and seed.
+
+    Args:
+        sweep: A validated sweep.
+        data_root: Folder that data sets given by relative paths lie in.
+
+    Raises:
+        BudgetsError: Too many trials, a data set that cannot be used, or a combination of
+            settings that a method refuses.
+    """
+    return trials_of(sweep, manifests(sweep, data_root))
+
+
+def manifests(sweep: Sweep, data_root: Path | None) -> Manifests:
+    """Return what each data set consists of.
+
+    Raises:
+        BudgetsError: All data sets that cannot be used, each with what is wrong with it.
+    """
+    found: Manifests = {}
+    problems: list[str] = []
+    for number, entry in enumerate(sweep.datasets):
+        source = tables.DATASETS.load(entry.name)
+        settings = source.settings_type.model_validate(entry.settings)
+        try:
+            found[entry.label] = source.manifest(settings, data_root)
+        except (ValueError, OSError) as error:
+            problems.append(f"`datasets[{number}]` ({entry.label}): {error}")
+    if problems:
+        raise BudgetsError(sweep.name, problems)
+    return found
+
+
+def trials_of(sweep: Sweep, found: Manifests) -> list[Trial]:
+    """Return the trials of a sweep over data sets whose manifests are known.
+
+    Raises:
+        BudgetsError: As `expand`, less the data sets.
+    """
+    variants = _variants(sweep)
+    _guard(sweep, variants)
+    trials = (
+        _trial(sweep, dataset, recognizer, variant, budget, seed, found[dataset.label].digest)
+        for seed in sweep.seeds
+        for dataset in sweep.datasets
+        for recognizer in sweep.recognizers
+        for variant in variants
+        for budget in variant.budgets
+    )
+    unique: dict[str, Trial] = {}
+    for trial in trials:
+        unique.setdefault(trial.key, trial)
+    return list(unique.values())
+
+
+def _guard(sweep: Sweep, variants: list[_Variant]) -> None:
+    per_cell = sum(len(variant.budgets) for variant in variants)
+    count = len(sweep.seeds) * len(sweep.datasets) * len(sweep.recognizers) * per_cell
+    if count > sweep.max_trials:
+        rule = f"this sweep has {count} trials, more than `max_trials`, {sweep.max_trials}"
+        raise BudgetsError(sweep.name, [f"{rule}; raise that if you mean it"])
+
+
+def _variants(sweep: Sweep) -> list[_Variant]:
+    variants: list[_Variant] = []
+    problems: list[str] = []
+    for number, method in enumerate(sweep.methods):
+        budgets = _budgets(sweep, method)
+        for point in relevant_points(sweep.search, method.name):
+            try:
+                choice = _choice(method, point)
+            except ValidationError as error:
+                where = f"`methods[{number}]` at {label_of(point)}"
+                problems += [f"{where}: {text}" for text in sentences(error)]
+            else:
+                variants.append(_Variant(choice, part_of(point, RECIPE), budgets))
+    if problems:
+        raise BudgetsError(sweep.name, problems)
+    return variants
+
+
+def _budgets(sweep: Sweep, method: MethodEntry) -> tuple[float | None, ...]:
+    if not method.takes_budget:
+        return (None,)
+    return tuple(dict.fromkeys(method.budgets or sweep.budgets))
+
+
+def _choice(method: MethodEntry, point: Point) -> Choice:
+    model = MethodEntry.settings_type(method.name)
+    settings = model.model_validate(with_values(method.settings, part_of(point, method.name)))
+    label = " ".join(filter(None, [method.label, label_of(point)]))
+    return Choice(name=method.name, settings=settings.model_dump(mode="json"), label=label)
+
+
+def _recipe(base: Recipe, *overrides: dict[str, Any]) -> Recipe:
+    values = base.model_dump()
+    for override in overrides:
+        values |= override
+    return Recipe.model_validate(values)
+
+
+def _trial(
+    sweep: Sweep,
+    dataset: DatasetEntry,
+    recognizer: RecognizerEntry,
+    variant: _Variant,
+    budget: float | None,
+    seed: int,
+    digest: str,
+) -> Trial:
+    return Trial(
+        dataset=dataset.choice,
+        recognizer=recognizer.choice,
+        method=variant.choice,
+        budget=budget,
+        scale=sweep.scale,
+        recipe=_recipe(sweep.recipe, dataset.recipe, recognizer.recipe, variant.recipe),
+        seed=seed,
+        data_digest=digest,
+    )

@@ -1,0 +1,85 @@
+"""Commands that look at recognizers, the tables and this machine; nothing is run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .problems import UserError
+from .show import line
+
+NUM_LAYERS_SHOWN = 12
+
+
+def macs(
+    name: str,
+    scale: Any,
+    size: int | None,
+    frames: int | None,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """Print what a dense recognizer executes, and what could not be counted."""
+    from registry.macs import summarise
+
+    try:
+        summary = summarise(name, scale=scale, size=size, frames=frames)
+    except (LookupError, ValueError) as error:
+        raise UserError(str(error)) from error
+    if as_json:
+        line(console, json.dumps(summary, indent=2))
+    else:
+        _show_summary(summary, console)
+    return 0
+
+
+def names(console: Console) -> int:
+    """Print every name that budgets.yaml may use, a line each."""
+    from jobs.backends import BACKENDS
+    from registry import tables
+
+    catalogs: dict[str, Mapping[str, Any]] = {
+        "recognizers": tables.RECOGNIZERS,
+        "methods": tables.METHODS,
+        "datasets": tables.DATASETS,
+        "executor": BACKENDS,
+    }
+    for heading, catalog in catalogs.items():
+        line(console, f"{heading}:")
+        for name, entry in catalog.items():
+            line(console, f"  {name:<12} {entry.summary}")
+    return 0
+
+
+def doctor(runs: Path, uri: str | None, console: Console) -> int:
+    """Print what is wrong with this machine and how to mend it; 1 if something is broken."""
+    from .doctor import examine
+
+    findings = examine(runs, uri)
+    for finding in findings:
+        line(console, f"{finding.verdict:<8} {finding.subject}: {finding.detail}")
+        if finding.fix:
+            line(console, f"{'':<8} fix: {finding.fix}")
+    num_broken = sum(finding.verdict == "broken" for finding in findings)
+    line(console, f"{num_broken} broken." if num_broken else "Nothing is broken.")
+    return 1 if num_broken else 0
+
+
+def _show_summary(summary: dict[str, Any], console: Console) -> None:
+    line(console, f"input {'x'.join(map(str, summary['input_shape']))}")
+    line(console, f"{summary['dense_gmacs']:.3f} GMACs for one view of one clip (multiply-adds)")
+    line(console, f"{summary['params'] / 1e6:.3f} M parameters")
+    table = Table("layer", "kind", "GMACs", box=None, title="The largest layers")
+    layers = sorted(summary["layers"], key=lambda row: -row["macs"])
+    for row in layers[:NUM_LAYERS_SHOWN]:
+        table.add_row(row["layer"], row["column"], f"{row['macs'] / 1e9:.4f}")
+    console.print(table)
+    if summary["uncounted"]:
+        line(console, f"Left out, as the model zoo does: {', '.join(summary['uncounted'])}")
+    if summary["unknown"]:
+        line(console, f"warning: of unknown cost: {', '.join(summary['unknown'])}")

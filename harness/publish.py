@@ -1,0 +1,80 @@
+"""From records to what people look at: tables, figures, and their mirror in MLflow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from results.record import Record
+from results.store import Reading, Store
+from results.tracking_uri import check_reachable, default_uri
+
+FORMATS = ("csv", "md", "tex", "png", "pdf")
+
+
+@dataclass(frozen=True)
+class Published:
+    """The records of a sweep under its labels, and the files made of them."""
+
+    reading: Reading
+    files: tuple[Path, ...]
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The records there are."""
+        return self.reading.records
+
+
+def tracking_uri(
+    choice: str, sweep_folder: Path, environ: Mapping[str, str] = os.environ
+) -> str | None:
+    """Return where MLflow keeps the mirror of the records; None for `off`.
+
+    Args:
+        choice: `off`, `auto`, or a URI.
+        sweep_folder: Where `auto` puts a database if the environment names no server.
+        environ: Looked up for MLFLOW_TRACKING_URI.
+    """
+    if choice == "off":
+        return None
+    if choice != "auto":
+        return choice
+    return environ.get("MLFLOW_TRACKING_URI") or default_uri(sweep_folder)
+
+
+def publish(store: Store, name: str) -> Published:
+    """Write all that is made of a sweep's records into its folder.
+
+    Raises:
+        LookupError: There is no such sweep.
+    """
+    from results.report import write_report
+
+    sweep = store.read_sweep(name)
+    reading = store.read_sweep_records(sweep)
+    copy = store.write_sweep_records(name, reading.records)
+    if not reading.records:
+        return Published(reading, (copy,))
+    files = write_report(reading.records, store.sweep_folder(name), sweep.title, FORMATS)
+    return Published(reading, (copy, *files.values()))
+
+
+def mirror(published: Published, name: str, uri: str | None) -> None:
+    """Send a sweep's records and files to MLflow; twice does no harm."""
+    if uri is None or not published.records:
+        return
+    from results.tracking import sync
+
+    sync(published.records, name, published.files, uri)
+
+
+def probe(uri: str | None) -> None:
+    """Try the tracking server before any trial starts.
+
+    Raises:
+        TrackingError: It cannot be reached.
+    """
+    if uri is not None:
+        check_reachable(uri)

@@ -1,0 +1,236 @@
+"""run(trial) -> Record: build, train, evaluate, count, time. Runs on a worker."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from registry.evaluation import Evaluation, evaluate, verify_macs
+from registry.interfaces import ClipShape, ClipSource, Method, Prepared, Recognizer, Splits
+from registry.latency import compare
+from registry.macs import count
+from registry.recognizers.build import build, example_input
+from registry.recognizers.forward import recognizer_forward
+from registry.tables import DATASETS, METHODS, RECOGNIZERS
+from registry.training import Trained, train
+from results.record import Accuracy, Latency, Macs, Record
+from results.store import Store
+
+from .trial import Trial
+
+NUM_VERIFIED_CLIPS = 4
+NUM_LATENCY_REPEATS = 20
+WINDOW = 0.05
+"""A budget is met by a share at or under it and not more than this far below."""
+
+PACKAGES = ("torch", "mmengine", "mmcv-lite", "mmaction2", "numpy", "vared-harness")
+
+
+def run(payload: Mapping[str, Any], report: Callable[[dict[str, float]], None]) -> dict[str, Any]:
+    """Run one trial and write its record.
+
+    Args:
+        payload: `trial` as plain data, `runs` and `data_root` as paths (`data_root` may be None),
+            `threads` to compute with.
+        report: Called with each epoch's figures.
+
+    Returns:
+        Key and status of the record that now lies in the trial's folder.
+    """
+    trial = Trial.model_validate(payload["trial"])
+    torch.set_num_threads(int(payload.get("threads", 1)))
+    store = Store(Path(payload["runs"]))
+    data_root = None if payload.get("data_root") is None else Path(payload["data_root"])
+    record = measure(trial, data_root, store.attempt(trial.key), report)
+    store.write_record(record)
+    return {"key": record.key, "status": record.status}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a trial works on, opened once."""
+
+    splits: Splits
+    config: dict[str, Any]
+    example: torch.Tensor
+    dense_macs: int
+    dense_params: int
+
+
+def measure(
+    trial: Trial,
+    data_root: Path | None,
+    folder: Path,
+    report: Callable[[dict[str, float]], None],
+) -> Record:
+    """Train and measure one trial.
+
+    Args:
+        trial: What to run.
+        data_root: Where data sets of clips lie.
+        folder: For logs of this attempt.
+        report: Called with each epoch's figures.
+    """
+    started = datetime.now(timezone.utc)
+    clock = time.perf_counter()
+    bench = _open(trial, data_root)
+    torch.manual_seed(trial.seed)
+    prepared = _prepare(trial, bench)
+    train_clock = time.perf_counter()
+    trained = train(prepared, bench.splits, trial.recipe, trial.seed, folder, report)
+    train_time_s = time.perf_counter() - train_clock
+    own_macs = count(prepared.model, bench.example, recognizer_forward).total
+    evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)
+    macs = _macs(prepared, evaluation, bench)
+    return Record(
+        key=trial.key,
+        status="ok",
+        trial=trial.model_dump(mode="json"),
+        dataset=trial.dataset.label or trial.dataset.name,
+        recognizer=trial.recognizer.label or trial.recognizer.name,
+        method=trial.method.label or trial.method.name,
+        budget=trial.budget,
+        seed=trial.seed,
+        accuracy=_accuracy(evaluation),
+        macs=macs,
+        latency=_latency(prepared, bench),
+        num_params=_params(prepared.model),
+        num_params_dense=bench.dense_params,
+        budget_status=_budget_status(trial.budget, macs.share),
+        train_time_s=train_time_s,
+        wall_time_s=time.perf_counter() - clock,
+        num_steps=trained.num_steps,
+        history=_history(trained),
+        routes=evaluation.routes,
+        manifest_digest=trial.data_digest,
+        code_revision=code_revision(),
+        environment=environment(),
+        started_at=started.isoformat(timespec="seconds"),
+        finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        warnings=tuple(prepared.notes),
+        unreadable_clips=evaluation.unreadable,
+    )
+
+
+def _open(trial: Trial, data_root: Path | None) -> Bench:
+    recognizer: Recognizer = RECOGNIZERS.load(trial.recognizer.name)
+    source: ClipSource = DATASETS.load(trial.dataset.name)
+    recipe = trial.recipe
+    clip = ClipShape(recipe.frames, recipe.size, recognizer.input_format)
+    settings = source.settings_type(**trial.dataset.settings)
+    splits = source.splits(settings, data_root, clip, trial.seed)
+    config = recognizer.config(
+        scale=trial.scale,
+        num_classes=len(splits.class_names),
+        num_frames=recipe.frames,
+        dropout=recipe.dropout,
+    )
+    example = example_input(recognizer.input_format, recipe.frames, recipe.size)
+    dense = build(config, example.to("meta"))
+    macs = count(dense, example.to("meta"), recognizer_forward).total
+    return Bench(splits, config, example, macs, _params(dense))
+
+
+def _prepare(trial: Trial, bench: Bench) -> Prepared:
+    method: Method = METHODS.load(trial.method.name)
+    settings = method.settings_type(**trial.method.settings)
+    return method.prepare(bench.config, bench.example, trial.budget, settings)
+
+
+def _accuracy(evaluation: Evaluation) -> Accuracy:
+    return Accuracy(
+        top1=evaluation.top(1),
+        top5=evaluation.top(5),
+        mean_class=evaluation.mean_class(),
+        num_clips=len(evaluation.labels_N),
+        num_unreadable=len(evaluation.unreadable),
+    )
+
+
+def _macs(prepared: Prepared, evaluation: Evaluation, bench: Bench) -> Macs:
+    import numpy as np
+
+    executed = evaluation.macs_N
+    p5, p50, p95 = (float(q) for q in np.percentile(executed, [5, 50, 95]))
+    num_clips = min(NUM_VERIFIED_CLIPS, len(executed))
+    return Macs(
+        dense=bench.dense_macs,
+        mean=float(executed.mean()),
+        p5=p5,
+        p50=p50,
+        p95=p95,
+        min=int(executed.min()),
+        max=int(executed.max()),
+        gate=float(evaluation.gate_N.mean()),
+        rebuild=float(evaluation.rebuild_N.mean()),
+        num_clips_verified=verify_macs(prepared.model, bench.splits.val, range(num_clips)),
+    )
+
+
+def _latency(prepared: Prepared, bench: Bench) -> Latency:
+    dense = build(bench.config, bench.example).eval()
+    timing = compare(dense, prepared.model, bench.splits.val, NUM_LATENCY_REPEATS)
+    return Latency(**vars(timing))
+
+
+def _budget_status(budget: float | None, share: float) -> Any:
+    if budget is None:
+        return None
+    return "met" if budget - WINDOW <= share <= budget else "infeasible"
+
+
+def _history(trained: Trained) -> tuple[dict[str, float], ...]:
+    return trained.history
+
+
+def _params(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def code_revision() -> str:
+    """Return the commit of this checkout, "+" added where it is modified; "" outside one."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    git = ["git", "-C", str(root)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--untracked-files=no"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def environment() -> dict[str, str]:
+    """Return versions, processor and threads: what a figure depends on beside the trial."""
+    facts = {name: version(name) for name in PACKAGES}
+    return facts | {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": str(torch.get_num_threads()),
+        "cores": str(os.cpu_count()),
+    }
+
+
+def processor() -> str:
+    """Return the processor's name as the kernel gives it, else the architecture."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()

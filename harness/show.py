@@ -1,0 +1,87 @@
+"""What the commands print. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from results.record import Record
+from results.report import summary
+from results.tracking_uri import redacted
+
+from .cost import Cost
+from .plan import Plan, name_of
+from .progress import duration
+from .sweep import Tally
+from .trial import Trial
+
+
+def show_plan(console: Console, plan: Plan, todo: Sequence[Trial], cost: Cost | None) -> None:
+    """Print how many trials there are in each state, and what the rest will cost."""
+    table = Table("trials", "done", "failed", "missing", "to run now", box=None)
+    states = (plan.trials, plan.done, plan.failed, plan.missing, todo)
+    table.add_row(*(str(len(trials)) for trials in states))
+    console.print(table)
+    show_damaged(console, plan.damaged)
+    if cost and todo:
+        line(console, f"Training will execute about {cost.macs / 1e12:,.2f} TMACs")
+        line(console, f"and take about {duration(cost.time_s)} in all, one trial after another")
+        line(console, f"({cost.basis}), and {cost.disk_bytes / 1e6:,.0f} MB of disk.")
+
+
+def show_trials(console: Console, heading: str, trials: Sequence[Trial]) -> None:
+    """Print trials by their keys and names under a heading."""
+    if trials:
+        line(console, f"{heading}:")
+    for trial in trials:
+        line(console, f"  {trial.key}  {name_of(trial)}")
+
+
+def show_failures(console: Console, plan: Plan) -> None:
+    """Print why each failed trial failed."""
+    for trial in plan.failed:
+        failure = plan.records[trial.key].failure
+        reason = f"{failure.kind}: {failure.message}" if failure else "no reason was recorded"
+        line(console, f"  {trial.key}  {name_of(trial)}: {reason}")
+
+
+def show_damaged(console: Console, damaged: Mapping[str, str]) -> None:
+    """Print which records could not be read; they count as missing."""
+    for message in damaged.values():
+        line(console, f"warning: {message} It counts as missing.")
+
+
+def show_results(console: Console, records: Sequence[Record]) -> None:
+    """Print the report for a terminal: cells, comparisons, and what failed."""
+    if records:
+        console.print(summary(records))
+
+
+def show_tally(console: Console, tally: Tally, num_skipped_failed: int) -> None:
+    """Print what became of the trials of this run, and of those it left alone."""
+    fates = [f"{tally.count(fate)} {fate}" for fate in ("done", "failed", "stopped", "lost")]
+    told = [fate for fate in fates if not fate.startswith("0 ")]
+    if told:
+        line(console, f"Trials of this run: {', '.join(told)}.")
+    if num_skipped_failed:
+        number = f"{num_skipped_failed} that failed before"
+        line(console, f"Left alone: {number}. Run them again with --retry-failed.")
+
+
+def show_files(console: Console, files: Sequence[Path], uri: str | None) -> None:
+    """Print where everything lies."""
+    for path in files:
+        line(console, str(path))
+    if uri is None:
+        return
+    line(console, f"MLflow: {redacted(uri)}")
+    if uri.startswith("sqlite:"):
+        line(console, f"Open it: mlflow ui --backend-store-uri {uri} --host 127.0.0.1")
+
+
+def line(console: Console, text: str) -> None:
+    """Print one line as it is: no markup, no colours, no wrapping of paths."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,78 @@
+"""What can be set for each backend: frozen models, checked once where the settings come in."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from typing_extensions import Self
+
+
+class Options(BaseModel):
+    """Base of all options: unknown fields are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InlineOptions(Options):
+    """The inline backend has nothing to set."""
+
+
+class AshaOptions(Options):
+    """Stop weak calls early by asynchronous successive halving (arXiv:1810.05934).
+
+    Time is counted in reports. At `grace_period`, `grace_period * reduction_factor`, ... reports a
+    call goes on only if its metric is among the best `1 / reduction_factor` that its group showed
+    at that point so far. From `max_t` on no call is stopped, so the survivors return their value.
+    """
+
+    metric: str = Field(min_length=1, description="Name of the reported number to judge by.")
+    mode: Literal["min", "max"] = Field(description="Whether less or more of it is better.")
+    max_t: PositiveInt = Field(description="Reports a call makes when it runs to its end.")
+    grace_period: PositiveInt = Field(default=1, description="Reports before the first judgement.")
+    reduction_factor: float = Field(
+        default=4.0,
+        gt=1,
+        description="Ratio between judgements; also the inverse of the share kept.",
+    )
+
+    @model_validator(mode="after")
+    def _grace_within_max(self) -> Self:
+        if self.grace_period > self.max_t:
+            raise ValueError(
+                f"`grace_period` must be <= `max_t` ({self.max_t}), but got {self.grace_period}"
+            )
+        return self
+
+
+class RayOptions(Options):
+    """Where Ray runs, how many calls at once, and which of them to stop early."""
+
+    address: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Running cluster to join: 'auto' or 'host:port'. Without it, Ray starts on "
+        "this machine and ends with the executor.",
+    )
+    num_cpus: PositiveInt | None = Field(
+        default=None,
+        description="Processor cores that Ray hands out here; by default all it finds.",
+    )
+    num_gpus: int | None = Field(
+        default=None,
+        ge=0,
+        description="Accelerators that Ray hands out here; by default all it finds.",
+    )
+    max_concurrent: PositiveInt | None = Field(
+        default=None, description="Calls at once; by default as many as their resources allow."
+    )
+    asha: AshaOptions | None = Field(
+        default=None,
+        description="Stop weak calls early, within each group; by default none is stopped.",
+    )
+
+    @model_validator(mode="after")
+    def _cluster_knows_its_size(self) -> Self:
+        if self.address and (self.num_cpus is not None or self.num_gpus is not None):
+            raise ValueError("`num_cpus` and `num_gpus` belong to the cluster at `address`")
+        return self

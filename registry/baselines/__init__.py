@@ -1,0 +1,1 @@
+"""Baselines: what an adaptive recognizer must beat at the same multiply-adds."""

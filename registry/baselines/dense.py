@@ -1,0 +1,38 @@
+"""The unmodified recognizer: what every saving is a share of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from ..interfaces import Method, Prepared
+from ..recognizers.build import build
+
+
+class DenseSettings(BaseModel):
+    """Nothing to set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Dense(Method):
+    name = "dense"
+    takes_budget = False
+    settings_type = DenseSettings
+
+    def prepare(
+        self, config: dict[str, Any], example: Tensor, budget: float | None, settings: DenseSettings
+    ) -> Prepared:
+        """Build the recognizer as its config says; `budget` is None.
+
+        Raises:
+            ValueError: A budget is given, or the config's width cannot be applied.
+        """
+        if budget is not None:
+            raise ValueError(f"dense takes no `budget`, but got {budget}")
+        return Prepared(build(config, example))
+
+
+DENSE = _Dense()

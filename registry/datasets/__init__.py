@@ -1,0 +1,1 @@
+"""Data sets: clips, and how they come to a recognizer."""

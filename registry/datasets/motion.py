@@ -1,0 +1,212 @@
+"""Generated motion clips: a handwritten digit moves over a photograph, and the way is the class."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .._mmaction import import_mmaction
+from ..interfaces import ClipShape, ClipSource, Manifest, Splits
+from .rendering import MOTIONS, Layer, digits, draw_clip, noise_bank, photographs
+
+logger = logging.getLogger(__name__)
+
+GENERATOR = 1
+"""Raise it whenever the same settings would draw other clips: it is part of the digest."""
+
+Split = Literal["train", "val"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class MotionSettings(BaseModel):
+    """What clips to draw.
+
+    Args:
+        num_train: Training clips.
+        num_val: Validation clips.
+        num_pairs: Pairs of motions; each pair is one motion and its reverse, so two classes.
+        num_digit_groups: The class also says to which of so many groups the digit belongs: 1 means
+            that the digit does not matter, 10 that every digit is a class of its own.
+        length: Frames drawn per clip.
+        size: Side of the drawn frames in pixels; resized where the recognizer's crop needs another.
+        stillness: Range from which each clip's share of frames without motion is drawn.
+        complexity: Range from which each clip's complexity is drawn: contrast of the photograph,
+            and up to three other digits that move there and back.
+        noise: Standard deviation of the pixel noise, in grey levels.
+        seed: Of the clips; a trial's own seed never changes them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_train: int = Field(2400, ge=1)
+    num_val: int = Field(1200, ge=1)
+    num_pairs: int = Field(5, ge=1, le=len(MOTIONS))
+    num_digit_groups: int = Field(2, ge=1, le=10)
+    length: int = Field(12, ge=2)
+    size: int = Field(64, ge=16)
+    stillness: tuple[Share, Share] = (0.0, 0.5)
+    complexity: tuple[Share, Share] = (0.0, 1.0)
+    noise: float = Field(8.0, ge=0)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> MotionSettings:
+        for name in ("stillness", "complexity"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"`{name}` must be a range low <= high, but got {low}, {high}")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the classes: digit groups times pairs times the two ways, ways innermost."""
+        ways = [way for pair in list(MOTIONS)[: self.num_pairs] for way in pair]
+        if self.num_digit_groups == 1:
+            return tuple(ways)
+        return tuple(f"{group}_{way}" for group in range(self.num_digit_groups) for way in ways)
+
+
+class MotionClip:
+    """All choices of one clip, drawn from (seed, split, index) and nothing else.
+
+    Args:
+        settings: What clips to draw.
+        split: Training clips use other handwriting and another part of the photographs.
+        index: Which clip; classes take turns.
+    """
+
+    def __init__(self, settings: MotionSettings, split: Split, index: int) -> None:
+        self.label = index % len(settings.class_names)
+        self.backwards = bool(self.label % 2)
+        self._settings = settings
+        self._split = split
+        self._random = np.random.Generator(
+            np.random.PCG64(np.random.SeedSequence([settings.seed, int(split == "val"), index]))
+        )
+        self.stillness = self._random.uniform(*settings.stillness)
+        self.complexity = self._random.uniform(*settings.complexity)
+
+    def draw(self) -> NDArray[np.uint8]:
+        """Return the frames, uint8 (length, size, size, 3) RGB. Draws once: not to be repeated."""
+        background = self._background()
+        layers = (*self._others(), self._mover())
+        noise = self._noise()
+        frames = draw_clip(background, layers, noise)
+        return frames[::-1] if self.backwards else frames
+
+    def _noise(self) -> NDArray[np.float32]:
+        length, size = self._settings.length, self._settings.size
+        bank = noise_bank()
+        starts = self._random.integers(0, len(bank) - 3 * size * size, length)
+        flat = np.stack([bank[start : start + 3 * size * size] for start in starts])
+        return flat.reshape(length, 3, size, size) * np.float32(self._settings.noise)
+
+    def _background(self) -> NDArray[np.float32]:
+        photo = photographs()[self._random.integers(2)]
+        size, width = self._settings.size, photo.shape[1]
+        left, right = (0, width * 3 // 5) if self._split == "train" else (width * 3 // 5, width)
+        x = self._random.integers(left, right - size + 1)
+        y = self._random.integers(0, photo.shape[0] - size + 1)
+        patch = photo[y : y + size, x : x + size].astype(np.float32)
+        mean = patch.mean(axis=(0, 1))
+        shaded = mean + (0.2 + 0.8 * self.complexity) * (patch - mean)
+        return np.ascontiguousarray(shaded.transpose(2, 0, 1), np.float32)
+
+    def _mover(self) -> Layer:
+        length = self._settings.length
+        moving = max(2, round(length * (1 - self.stillness)))
+        start = self._random.integers(0, length - moving + 1)
+        steps = (np.arange(length) - start) / (moving - 1)
+        pair = self.label // 2 % self._settings.num_pairs
+        group = self.label // (2 * self._settings.num_pairs)
+        return self._layer(pair, np.clip(steps, 0, 1), group)
+
+    def _others(self) -> list[Layer]:
+        there_and_back = 1 - np.abs(np.linspace(-1, 1, self._settings.length))
+        return [
+            self._layer(int(self._random.integers(self._settings.num_pairs)), there_and_back, None)
+            for _ in range(round(3 * self.complexity))
+        ]
+
+    def _layer(self, motion: int, progress: NDArray[np.float64], group: int | None) -> Layer:
+        return Layer(
+            image=self._digit(group),
+            motion=motion,
+            progress=tuple(progress.tolist()),
+            x=self._random.uniform(0.35, 0.65),
+            y=self._random.uniform(0.35, 0.65),
+            side=self._random.uniform(0.3, 0.45),
+            colour=tuple(self._random.uniform(0, 255, 3).tolist()),
+        )
+
+    def _digit(self, group: int | None) -> int:
+        numbers = digits()[1]
+        written = np.arange(len(numbers))
+        chosen = written < 1200 if self._split == "train" else written >= 1200
+        if group is not None:
+            chosen &= numbers * self._settings.num_digit_groups // 10 == group
+        return int(self._random.choice(written[chosen]))
+
+
+@lru_cache(maxsize=2)
+def _drawn(settings: MotionSettings, split: Split) -> tuple[NDArray[np.uint8], list[MotionClip]]:
+    """Draw a split once per process: uint8 (clips, length, size, size, 3)."""
+    count = settings.num_train if split == "train" else settings.num_val
+    clips = [MotionClip(settings, split, index) for index in range(count)]
+    shape = (count, settings.length, settings.size, settings.size, 3)
+    frames = np.empty(shape, np.uint8)
+    for index, clip in enumerate(clips):
+        frames[index] = clip.draw()
+    logger.info("drew %d %s clips, %.0f MB", count, split, frames.nbytes / 1e6)
+    return frames, clips
+
+
+def _pick(frames: NDArray[np.uint8], index: int) -> dict[str, Any]:
+    return {"array": frames[index]}
+
+
+class Motion(ClipSource):
+    """Generated motion clips; no file is read, nothing is downloaded."""
+
+    name = "motion"
+    settings_type = MotionSettings
+
+    def manifest(self, settings: MotionSettings, data_root: Path | None) -> Manifest:
+        """Describe the clips: the digest is over the generator and its settings."""
+        text = f"motion {GENERATOR} {settings.model_dump_json()}"
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return Manifest(digest, settings.num_train, settings.num_val)
+
+    def splits(
+        self, settings: MotionSettings, data_root: Path | None, clip: ClipShape, seed: int
+    ) -> Splits:
+        """Draw both splits, once per process."""
+        train = self._split(settings, "train", clip, seed)
+        return Splits(train, self._split(settings, "val", clip, None), settings.class_names)
+
+    def _split(
+        self, settings: MotionSettings, split: Split, shape: ClipShape, seed: int | None
+    ) -> Any:
+        import_mmaction()  # 4 s, which a manifest need not wait for
+        from .dataset import ClipDataset, Item
+
+        frames, clips = _drawn(settings, split)
+        items = [
+            Item(
+                f"{split}/{index}",
+                clip.label,
+                notes={"stillness": clip.stillness, "complexity": clip.complexity},
+            )
+            for index, clip in enumerate(clips)
+        ]
+        return ClipDataset(items, partial(_pick, frames), shape, settings.class_names, seed)
+
+
+MOTION = Motion()

@@ -1,0 +1,188 @@
+"""Evaluate a trained recognizer: predictions, and what each clip really executed.
+
+Shape legend: N clips, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from .macs import count
+from .recognizers.forward import recognizer_forward
+from .vared.policy import Policy
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a validation list gave.
+
+    Args:
+        scores_NK: Class scores.
+        labels_N: Labels.
+        readable_N: False where a clip could not be decoded; such a clip counts as wrong.
+        macs_N: Executed multiply-adds of each clip, gates and cheap operations included.
+        gate_N: Of these, the gates'.
+        rebuild_N: Of these, the cheap operations' and the blending's.
+        clips: Names.
+        routes: Per dynamic layer, mean share of channels and of frames computed.
+    """
+
+    scores_NK: NDArray[np.float32]
+    labels_N: NDArray[np.int64]
+    readable_N: NDArray[np.bool_]
+    macs_N: NDArray[np.int64]
+    gate_N: NDArray[np.int64]
+    rebuild_N: NDArray[np.int64]
+    clips: tuple[str, ...]
+    routes: dict[str, dict[str, float]]
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Names of the clips that count as wrong because they could not be decoded."""
+        return tuple(c for c, ok in zip(self.clips, self.readable_N, strict=True) if not ok)
+
+    def top(self, k: int) -> float:
+        """Share of clips whose label is among the k best scores; k is capped at the classes."""
+        k = min(k, self.scores_NK.shape[1])
+        best = np.argpartition(-self.scores_NK, k - 1, axis=1)[:, :k]
+        hit = (best == self.labels_N[:, None]).any(1) & self.readable_N
+        return float(hit.mean())
+
+    def mean_class(self) -> float:
+        """Top-1 of each class, averaged over the classes that occur."""
+        hit = (self.scores_NK.argmax(1) == self.labels_N) & self.readable_N
+        return float(np.mean([hit[self.labels_N == label].mean() for label in set(self.labels_N)]))
+
+
+def evaluate(recognizer: nn.Module, clips: Dataset[Any], batch: int, dense_macs: int) -> Evaluation:
+    """Run every clip once, by its own route where the recognizer has gates.
+
+    Args:
+        recognizer: Trained; put in eval mode.
+        clips: Items as `Splits` describes them.
+        batch: Clips at a time.
+        dense_macs: Multiply-adds of a recognizer without gates, which all clips cost alike.
+    """
+    recognizer.eval()
+    policy = policy_of(recognizer)
+    parts: dict[str, list[Any]] = {name: [] for name in ("scores", "labels", "readable", "clips")}
+    costs: list[tuple[Tensor, Tensor, Tensor]] = []
+    routes = RouteMeans(policy)
+    with torch.no_grad():
+        for data in batches(clips, batch):
+            scores = forward(recognizer, data)
+            parts["scores"].append(scores.float().cpu().numpy())
+            for sample in data["data_samples"]:
+                parts["labels"].append(int(sample.gt_label))
+                parts["readable"].append(not sample.metainfo.get("unreadable", False))
+                parts["clips"].append(str(sample.metainfo.get("clip", len(parts["clips"]))))
+            costs.append(_costs(policy, len(scores), dense_macs))
+            routes.add()
+    totals = [torch.cat(column).cpu().numpy() for column in zip(*costs, strict=True)]
+    return Evaluation(
+        np.concatenate(parts["scores"]),
+        np.array(parts["labels"]),
+        np.array(parts["readable"]),
+        *totals,
+        clips=tuple(parts["clips"]),
+        routes=routes.means(),
+    )
+
+
+def verify_macs(recognizer: nn.Module, clips: Dataset[Any], indices: range) -> int:
+    """Check the count of some clips against torch's own counter on the path that skips.
+
+    Returns:
+        How many clips were checked.
+
+    Raises:
+        ArithmeticError: A count differs; a record must not carry it.
+    """
+    for index in indices:
+        data = pseudo_collate([clips[index]])
+        inputs = recognizer.data_preprocessor(data, False)["inputs"]
+        ours = count(recognizer, inputs, recognizer_forward)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            recognizer_forward(recognizer, inputs)
+        theirs = counter.get_total_flops() // 2
+        if ours.flop_counter_macs != theirs:
+            raise ArithmeticError(f"clip {index}: we count {ours.flop_counter_macs}, torch {theirs}")
+        policy = policy_of(recognizer)
+        if policy is not None and int(policy.executed().total()[0]) != ours.total:
+            raise ArithmeticError(
+                f"clip {index}: priced at {int(policy.executed().total()[0])}, executed {ours.total}"
+            )
+    return len(indices)
+
+
+class RouteMeans:
+    """Means over clips of what each dynamic layer computed.
+
+    Args:
+        policy: None where there are no gates; then there is nothing to average.
+    """
+
+    def __init__(self, policy: Policy | None) -> None:
+        self.policy = policy
+        self._sums: list[Tensor] = []
+        self._num_clips = 0
+
+    def add(self) -> None:
+        """Take in the last forward."""
+        if self.policy is None:
+            return
+        channel, time = self.policy.stacked()
+        costs = self.policy.costs
+        shares = [
+            ((live > 0) * kept).amax(-1) / kept[:, 0]
+            for live, kept in ((channel, costs.kept_channels), (time, costs.kept_frames))
+        ]
+        self._sums.append(torch.stack(shares, -1).double().sum(0))
+        self._num_clips += len(channel)
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Return {layer: {"channels": share, "frames": share}}."""
+        if self.policy is None:
+            return {}
+        mean = torch.stack(self._sums).sum(0) / self._num_clips
+        names = [layer.name for layer in self.policy.costs.layers]
+        return {
+            name: {"channels": float(row[0]), "frames": float(row[1])}
+            for name, row in zip(names, mean, strict=True)
+        }
+
+
+def policy_of(recognizer: nn.Module) -> Policy | None:
+    """Return the policy of an adaptive recognizer, None for any other."""
+    policy = getattr(recognizer, "vared", None)
+    return policy if isinstance(policy, Policy) else None
+
+
+def batches(clips: Dataset[Any], batch: int) -> Iterator[Any]:
+    """Yield collated batches in order."""
+    collate: Callable[[list[Any]], Any] = pseudo_collate
+    yield from DataLoader(clips, batch_size=batch, shuffle=False, collate_fn=collate)
+
+
+def forward(recognizer: nn.Module, data: Any) -> Tensor:
+    """Return scores (N, K) of a collated batch of raw clips."""
+    inputs = recognizer.data_preprocessor(data, False)["inputs"]
+    return recognizer_forward(recognizer, inputs)
+
+
+def _costs(policy: Policy | None, num_clips: int, dense_macs: int) -> tuple[Tensor, Tensor, Tensor]:
+    if policy is None:
+        zeros = torch.zeros(num_clips, dtype=torch.int64)
+        return zeros + dense_macs, zeros, zeros
+    executed = policy.executed()
+    return executed.total(), executed.gate.sum(1), executed.rebuild.sum(1)

@@ -1,0 +1,157 @@
+"""Train a prepared recognizer by MMEngine's Runner."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ._mmaction import import_mmaction
+from .interfaces import Prepared, Splits
+
+import_mmaction()
+
+from mmengine.hooks import Hook  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+Report = Callable[[dict[str, float]], None]
+
+
+class Recipe(Protocol):
+    """What training needs to know; `harness.trial.Recipe` has it."""
+
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+    @property
+    def batch(self) -> int: ...  # noqa: D102
+    @property
+    def lr(self) -> float: ...  # noqa: D102
+    @property
+    def weight_decay(self) -> float: ...  # noqa: D102
+    @property
+    def warmup(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained recognizer is the one that was prepared; this is what training it took.
+
+    Args:
+        num_steps: Optimiser steps.
+        history: One entry an epoch: epoch, loss, and what else the recognizer logs.
+    """
+
+    num_steps: int
+    history: tuple[dict[str, float], ...]
+
+
+def train(
+    prepared: Prepared, splits: Splits, recipe: Recipe, seed: int, folder: Path, report: Report
+) -> Trained:
+    """Train in place.
+
+    Args:
+        prepared: Recognizer, hooks and learning-rate factors of the method.
+        splits: Only `splits.train` is read.
+        recipe: Epochs, batch, learning rate.
+        seed: Of initialisation, shuffling and augmentation.
+        folder: MMEngine's logs go here.
+        report: Called after each epoch with that epoch's means.
+    """
+    epochs = EpochMeans(report)
+    steps_per_epoch = max(1, len(splits.train) // recipe.batch)  # type: ignore[arg-type]
+    runner = Runner(
+        model=prepared.model,
+        work_dir=str(folder),
+        train_dataloader=_loader(splits, recipe.batch),
+        train_cfg={"by_epoch": True, "max_epochs": recipe.epochs},
+        optim_wrapper=_optimiser(recipe, prepared.paramwise),
+        param_scheduler=_schedule(recipe, recipe.epochs * steps_per_epoch),
+        custom_hooks=[*prepared.hooks, epochs],
+        default_hooks=_QUIET,
+        randomness={"seed": seed},
+        default_scope="mmaction",
+        log_level="WARNING",
+        experiment_name=folder.name,
+    )
+    # init_weights logs every parameter, whatever the level of the runner's logger
+    logging.getLogger("mmengine").setLevel(logging.ERROR)
+    runner.train()
+    prepared.model.eval()
+    return Trained(runner.iter, tuple(epochs.history))
+
+
+_QUIET: dict[str, Any] = {"logger": None, "checkpoint": None, "timer": None}
+
+
+def _loader(splits: Splits, batch: int) -> dict[str, Any]:
+    return {
+        "dataset": splits.train,
+        "batch_size": batch,
+        "num_workers": 0,
+        "sampler": {"type": "DefaultSampler", "shuffle": True},
+        "drop_last": len(splits.train) >= batch,  # type: ignore[arg-type]
+        "collate_fn": {"type": "pseudo_collate"},
+    }
+
+
+def _optimiser(recipe: Recipe, paramwise: Mapping[str, dict[str, float]]) -> dict[str, Any]:
+    return {
+        "optimizer": {"type": "AdamW", "lr": recipe.lr, "weight_decay": recipe.weight_decay},
+        "paramwise_cfg": {
+            "norm_decay_mult": 0.0,
+            "bias_decay_mult": 0.0,
+            "custom_keys": dict(paramwise),
+        },
+    }
+
+
+def _schedule(recipe: Recipe, num_steps: int) -> list[dict[str, Any]]:
+    warm = int(recipe.warmup * num_steps)
+    cosine = {
+        "type": "CosineAnnealingLR",
+        "by_epoch": False,
+        "begin": warm,
+        "end": num_steps,
+        "T_max": max(1, num_steps - warm),
+    }
+    if warm == 0:
+        return [cosine]
+    linear = {"type": "LinearLR", "by_epoch": False, "begin": 0, "end": warm, "start_factor": 0.01}
+    return [linear, cosine]
+
+
+class EpochMeans(Hook):  # type: ignore[misc]
+    """Averages what the recognizer logs over each epoch.
+
+    Args:
+        report: Called with each epoch's means.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.history: list[dict[str, float]] = []
+        self._values: dict[str, list[torch.Tensor]] = {}
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Take one step's logs in, without waiting for them."""
+        for name, value in outputs.items():
+            self._values.setdefault(name, []).append(value.detach())
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Close the epoch."""
+        means = {
+            name: torch.stack(values).double().mean().item() for name, values in self._values.items()
+        }
+        self._values.clear()
+        entry = {"epoch": float(runner.epoch + 1), **means}
+        self.history.append(entry)
+        self.report(entry)

@@ -1,0 +1,189 @@
+"""BudgetHook: an MMEngine hook that treats a budget as a constraint. All of it is ours.
+
+Three phases, by the share of training steps done: *warm-up*, gates forced full, so that the weights
+learn first (pressure or gate noise from the start kills training); *learning*, gates and weights
+together, with the weight of the efficiency loss steered so that the executed share follows a ramp
+from 1 down to the budget; *settled*, gates at rest while the weights adapt to the routes they will
+be used with. Should the share lie outside its window in the last phase, all gates are shifted
+together until it does not: `calibrate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from torch import nn
+
+from .calibration import Shares, calibrate
+from .policy import Policy
+from .settings import TrainingSettings
+
+PROPORTIONAL = 20.0
+INTEGRAL = 0.05
+SMOOTHING = 0.9
+LOWEST, HIGHEST = -5.0, 50.0
+RAMP = 0.75
+"""Share of the learning phase in which the target comes down; the rest holds it."""
+
+
+@dataclass
+class Controller:
+    """A proportional-integral controller of the efficiency weight.
+
+    Args:
+        goal: Executed share to end at.
+    """
+
+    goal: float
+    integral: float = 0.0
+    smoothed: float | None = None
+
+    def target(self, progress: float) -> float:
+        """Return the share wanted after `progress` in [0, 1] of the learning phase."""
+        return 1 - (1 - self.goal) * min(progress / RAMP, 1.0)
+
+    def step(self, share: float, progress: float) -> float:
+        """Take the batch's executed share in; return the weight for the next step."""
+        smoothed = share if self.smoothed is None else self.smoothed
+        self.smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * share
+        error = self.smoothed - self.target(progress)
+        self.integral = _clamp(self.integral + INTEGRAL * error)
+        return _clamp(self.integral + PROPORTIONAL * error)
+
+
+def _clamp(weight: float) -> float:
+    return min(max(weight, LOWEST), HIGHEST)
+
+
+@HOOKS.register_module()
+class BudgetHook(Hook):  # type: ignore[misc]
+    """Steers an adaptive recognizer to a budget while it trains.
+
+    Args:
+        budget: Share of the dense MACs that the trained recognizer may execute on average, in
+            (0, 1]; None with a fixed `efficiency_weight`.
+        settings: Of the training; in an MMAction2 config, a dict of `TrainingSettings` fields.
+    """
+
+    priority = "NORMAL"
+
+    def __init__(
+        self, budget: float | None, settings: TrainingSettings | dict[str, Any] | None = None
+    ) -> None:
+        self.settings = (
+            settings
+            if isinstance(settings, TrainingSettings)
+            else TrainingSettings(**(settings or {}))
+        )
+        if budget is None and self.settings.efficiency_weight is None:
+            raise ValueError("BudgetHook needs a `budget` or a fixed `efficiency_weight`")
+        self.budget = budget
+        goal = 1.0 if budget is None else budget - self.settings.margin
+        self.controller = Controller(goal)
+
+    def before_train(self, runner: Any) -> None:
+        """Say at once when no route is cheap enough."""
+        floor = _policy(runner).costs.floor()
+        if self.budget is not None and floor > self.budget:
+            runner.logger.warning(
+                f"budget {self.budget:g} cannot be met: every gate at its cheapest executes {floor:.3f}"
+            )
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Set the phase for this step."""
+        policy = _policy(runner)
+        done = runner.iter / runner.max_iters
+        policy.full = done < self.settings.warmup
+        settles = done >= self.settings.settle
+        if settles and not policy.frozen:
+            self._settle(runner, policy)
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Steer the efficiency weight by the share this batch executed."""
+        policy = _policy(runner)
+        if policy.full or policy.frozen:
+            return
+        start, end = self.settings.warmup, self.settings.settle
+        progress = (runner.iter / runner.max_iters - start) / max(end - start, 1e-9)
+        fixed = self.settings.efficiency_weight
+        share = float(policy.share().detach().mean())
+        steered = self.controller.step(share, progress)
+        policy.efficiency_weight = steered if fixed is None else fixed
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """While settled, keep the share in its window as the weights move on."""
+        policy = _policy(runner)
+        if policy.frozen:
+            self._calibrate(runner)
+
+    def after_train(self, runner: Any) -> None:
+        """Leave with the share in its window, or as near as the gates can come."""
+        policy = _policy(runner)
+        policy.full = False
+        self._calibrate(runner)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep the controller's state beside the weights, as plain numbers."""
+        policy = _policy(runner)
+        checkpoint["vared_controller"] = {
+            "integral": self.controller.integral,
+            "smoothed": self.controller.smoothed,
+            "efficiency_weight": policy.efficiency_weight,
+            "frozen": policy.frozen,
+        }
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Take the controller's state up again; a checkpoint without one is a fresh start."""
+        state = checkpoint.get("vared_controller")
+        if state is None:
+            return
+        policy = _policy(runner)
+        self.controller.integral, self.controller.smoothed = state["integral"], state["smoothed"]
+        policy.efficiency_weight, policy.frozen = state["efficiency_weight"], state["frozen"]
+
+    def _settle(self, runner: Any, policy: Policy) -> None:
+        policy.frozen = True
+        policy.efficiency_weight = 0.0
+        self._calibrate(runner)
+
+    def _calibrate(self, runner: Any) -> None:
+        if self.budget is None:
+            return
+        shares = Shares(_model(runner), _sample_batches(runner))
+        calibrate(shares, self.budget, self.settings.margin)
+
+
+NUM_CALIBRATION_CLIPS = 128
+
+
+def _sample_batches(runner: Any) -> Sequence[Any]:
+    """The same training clips each time, spread over the list, in batches of the loader's size."""
+    loader = runner.train_dataloader
+    size = len(loader.dataset)
+    chosen = range(0, size, max(1, size // NUM_CALIBRATION_CLIPS))
+    clips = [loader.dataset[i] for i in chosen][:NUM_CALIBRATION_CLIPS]
+    collate: Callable[[list[Any]], Any] = loader.collate_fn
+    step = loader.batch_size or 1
+    return [collate(clips[i : i + step]) for i in range(0, len(clips), step)]
+
+
+def _model(runner: Any) -> nn.Module:
+    model: nn.Module = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model
+
+
+def _policy(runner: Any) -> Policy:
+    policy = getattr(_model(runner), "vared", None)
+    if not isinstance(policy, Policy):
+        raise ValueError(
+            "BudgetHook needs an adaptive recognizer: set the model's type to AdaptiveRecognizer2D "
+            "or AdaptiveRecognizer3D"
+        )
+    return policy

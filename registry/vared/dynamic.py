@@ -1,0 +1,236 @@
+"""DynamicConv: a convolution that computes some of its frames and channels and rebuilds the rest.
+
+It takes the place of a host module's `forward` and leaves the host's children and parameters where
+they are, so that the original state dict loads unchanged: only keys with `.vared.` are new.
+
+Shape legend: N clips, T frames, C channels, H height, W width. A 2D recognizer folds frames into the
+batch, (N*T, C, H, W); its layers unfold them to NTCHW. A 3D recognizer's layers see NCTHW.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .gate import Gate
+from .policy import Decision, Policy
+from .rebuild import Rebuild, blend_copies
+from .settings import VaRedSettings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One convolution with what follows it, as names of modules below their host.
+
+    Args:
+        conv: The convolution; "" is the host itself.
+        norm: Its batch normalisation, None where there is none.
+        act: Its activation, None where there is none.
+        shift: TSM's temporal shift around the convolution, None where there is none.
+    """
+
+    conv: str
+    norm: str | None = None
+    act: str | None = None
+    shift: str | None = None
+
+
+class DynamicConv(nn.Module):
+    """One convolution under the control of a gate.
+
+    Stated: fewer frames (temporal stride times R) and fewer channels (the first r*C), per layer and
+    per clip; the output keeps its shape. Recalled: the order, channels inside time; one full
+    computation in training with every branch a slice of it; at inference only live branches run.
+
+    Args:
+        host: The module whose children the stage names.
+        stage: Names of the convolution and what follows it.
+        index: Number of this layer in the policy.
+        policy: Shared by all layers of the recognizer.
+        gate: None where the layer has a single route.
+        rebuild_channel: Blends the channel axis.
+        rebuild_time: Blends the time axis.
+        settings: Of the method.
+    """
+
+    def __init__(
+        self,
+        host: nn.Module,
+        stage: Stage,
+        index: int,
+        policy: Policy,
+        gate: Gate,
+        rebuild_channel: Rebuild,
+        rebuild_time: Rebuild,
+        settings: VaRedSettings,
+    ) -> None:
+        super().__init__()
+        self._host = (host,)  # in a tuple: not a child, or its keys would appear twice
+        self.stage = stage
+        self.index = index
+        self.policy = policy
+        self.gate = gate
+        self.rebuild_channel = rebuild_channel
+        self.rebuild_time = rebuild_time
+        self.rebuilds_after = settings.placement == "after"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output in full shape, blended or skipped by each clip's route."""
+        decision = self._decide(x)
+        self.policy.decisions[self.index] = decision
+        if self.policy.full:
+            return self._follow(self._compute(x, 0, 0))
+        if self.training or not self.policy.skip:
+            return self._run(x, decision, *(tuple(range(n)) for n in self.gate.num_branches))
+        return self._skip(x, decision)
+
+    def _decide(self, x: Tensor) -> Decision:
+        forced = self.policy.forced(self.index, self.gate.num_branches)
+        if forced is not None:
+            return Decision(forced.channel.to(x), forced.time.to(x))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.policy.frozen):
+            return Decision(*self.gate(self._clips_first(x)))
+
+    def _skip(self, x: Tensor, decision: Decision) -> Tensor:
+        """Run each group of clips that share their live branches by itself."""
+        live = torch.cat([decision.channel, decision.time], 1) > 0
+        routes, members = torch.unique(live, dim=0, return_inverse=True)
+        if len(routes) == 1:
+            return self._run(x, decision, *self._branches(routes[0]))
+        outputs, order = [], []
+        clips = self._unfold(x)
+        for number, route in enumerate(routes):
+            chosen = (members == number).nonzero().flatten()
+            part = Decision(decision.channel[chosen], decision.time[chosen])
+            y = self._run(self._fold(clips[chosen]), part, *self._branches(route))
+            outputs.append(self._unfold(y, len(chosen)))
+            order.append(chosen)
+        return self._fold(torch.cat(outputs)[torch.cat(order).argsort()])
+
+    def _branches(self, live: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Indices of live branches of the channel and the time axis, from one row of booleans."""
+        channel, time = live.split(self.gate.num_branches)
+        return tuple(channel.nonzero().flatten().tolist()), tuple(time.nonzero().flatten().tolist())
+
+    def _run(
+        self, x: Tensor, decision: Decision, channel: tuple[int, ...], time: tuple[int, ...]
+    ) -> Tensor:
+        """Compute the largest of the given branches of each axis, blend in the smaller ones."""
+        num_clips = len(decision.channel)
+        z = self._compute(x, channel[0], time[0], num_clips)
+        if self.rebuilds_after:
+            z = self._follow(z)
+        num_frames = self._output_frames(x, num_clips)
+        y = self._fold(self._blend(self._unfold(z, num_clips), decision, channel, time, num_frames))
+        return y if self.rebuilds_after else self._follow(y)
+
+    def _blend(
+        self,
+        clips: Tensor,
+        decision: Decision,
+        channel: tuple[int, ...],
+        time: tuple[int, ...],
+        num_frames: int,
+    ) -> Tensor:
+        conv = self._conv
+        axis = 1 if conv.weight.dim() == 5 else 2
+        if self.training:
+            weights = (decision.channel, decision.time)
+            blended = blend_copies(clips, self.rebuild_channel, self.rebuild_time, weights, axis)
+            if blended is not None:
+                return blended
+        clips = self.rebuild_channel(
+            clips, decision.channel, channel_axis=axis, size=conv.out_channels, live=channel
+        )
+        return self.rebuild_time(
+            clips, decision.time, channel_axis=axis, size=num_frames, live=time
+        )
+
+    def _compute(self, x: Tensor, channel: int, time: int, num_clips: int | None = None) -> Tensor:
+        """Convolve: the first channels of branch `channel`, the frames of branch `time`."""
+        conv = self._conv
+        if self.stage.shift is not None:
+            shift = self._module(self.stage.shift)
+            x = shift.shift(x, shift.num_segments, shift_div=shift.shift_div)
+        if channel == 0 and time == 0:
+            return conv._conv_forward(x, conv.weight, conv.bias)
+        step = self.rebuild_time.factors[time]
+        kept = -(-conv.out_channels // self.rebuild_channel.factors[channel])
+        weight, bias = conv.weight[:kept], None if conv.bias is None else conv.bias[:kept]
+        if conv.weight.dim() == 5:
+            stride = (conv.stride[0] * step, *conv.stride[1:])
+            return F.conv3d(x, weight, bias, stride, conv.padding, conv.dilation, conv.groups)
+        x = self._fold(self._unfold(x, num_clips)[:, ::step])
+        return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+    def _follow(self, z: Tensor) -> Tensor:
+        """Apply normalisation (sliced to the channels there are) and activation."""
+        if self.stage.norm is not None:
+            z = _sliced_norm(self._module(self.stage.norm), z)
+        return z if self.stage.act is None else self._module(self.stage.act)(z)
+
+    def _module(self, name: str) -> nn.Module:
+        # looked up at each call: SyncBN conversion and the like replace modules after surgery
+        return self._host[0].get_submodule(name)
+
+    @property
+    def _conv(self) -> nn.Module:
+        return self._module(self.stage.conv)
+
+    def _output_frames(self, x: Tensor, num_clips: int) -> int:
+        if x.dim() == 4:
+            return x.shape[0] // num_clips
+        conv = self._conv
+        span = conv.dilation[0] * (conv.kernel_size[0] - 1) + 1
+        return (x.shape[2] + 2 * conv.padding[0] - span) // conv.stride[0] + 1
+
+    def _unfold(self, x: Tensor, num_clips: int | None = None) -> Tensor:
+        if x.dim() == 5:
+            return x
+        return x.unflatten(0, (num_clips or self.policy.num_clips, -1))
+
+    def _fold(self, clips: Tensor) -> Tensor:
+        return clips if self._conv.weight.dim() == 5 else clips.flatten(0, 1)
+
+    def _clips_first(self, x: Tensor) -> Tensor:
+        return x if x.dim() == 5 else self._unfold(x).transpose(1, 2)
+
+
+class DenseStage(nn.Module):
+    """A convolution that stays dense beside a dynamic one of the same host. It owns nothing."""
+
+    def __init__(self, host: nn.Module, stage: Stage) -> None:
+        super().__init__()
+        self._host = (host,)
+        self.stage = stage
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return convolution, normalisation and activation, as in the host."""
+        for name in (self.stage.shift or self.stage.conv, self.stage.norm, self.stage.act):
+            if name is not None:
+                x = self._host[0].get_submodule(name)(x)
+        return x
+
+
+class DynamicChain(nn.ModuleList):
+    """The convolutions of one host, run one after the other in place of its `forward`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the host would, each convolution by its own route."""
+        for layer in self:
+            x = layer(x)
+        return x
+
+
+def _sliced_norm(norm: nn.Module, z: Tensor) -> Tensor:
+    channels = z.shape[1]
+    if not isinstance(norm, _BatchNorm) or norm.num_features == channels:
+        return norm(z)
+    affine = [p if p is None else p[:channels] for p in (norm.weight, norm.bias)]
+    return F.batch_norm(
+        z, norm.running_mean[:channels], norm.running_var[:channels], *affine, False, 0.0, norm.eps
+    )

@@ -1,0 +1,116 @@
+"""The soft modulation gate: V = max(tanh(W2 tanh(norm(W1 pool(X))) + beta), 0).
+
+Shape legend: N clips, C channels, T frames, D hidden units, S branches of one axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .settings import VaRedSettings
+
+ALL_OFF_WEIGHT = 0.1
+"""Weight of the cheapest branch where a gate closes all of them (ours; the paper's choice is unknown)."""
+
+
+class _LeakyGateActivation(torch.autograd.Function):
+    """max(tanh(u), 0) forward; backward the slope of tanh everywhere.
+
+    The forward is the recalled one, exact zeros included. With its own gradient a closed branch has
+    none and can never open again; lending it the slope of tanh is ours.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        tanh_u = torch.tanh(u)
+        ctx.save_for_backward(tanh_u)
+        return tanh_u.clamp_min(0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (tanh_u,) = ctx.saved_tensors
+        return grads[0] * (1 - tanh_u * tanh_u)
+
+
+class Gate(nn.Module):
+    """Decides for each clip how much every branch of one convolution weighs.
+
+    Recalled: the two fully connected layers, tanh, normalisation, beta and max(tanh, 0); no
+    sampling. Ours: the settings' defaults.
+
+    Args:
+        num_channels: Channels of the convolution's input.
+        num_frames: Frames of that input; used where `settings.gate_input` is "frames".
+        num_branches: Branches of the channel axis and of the time axis, at least 1 each.
+        settings: Of the method.
+    """
+
+    macs_column = "gate"
+
+    def __init__(
+        self,
+        num_channels: int,
+        num_frames: int,
+        num_branches: tuple[int, int],
+        settings: VaRedSettings,
+    ) -> None:
+        super().__init__()
+        self.num_branches = num_branches
+        self.keeps_time = settings.gate_input == "frames"
+        self.normalise = settings.normalise
+        num_inputs = num_channels * (num_frames if self.keeps_time else 1)
+        self.squeeze = nn.Linear(num_inputs, settings.gate_width)
+        self.norm = _gate_norm(settings)
+        self.excite = nn.Linear(settings.gate_width, sum(num_branches))
+        self.activation = (
+            _LeakyGateActivation.apply if settings.activation == "leak" else _exact_activation
+        )
+        self._start_near_full(settings)
+
+    def _start_near_full(self, settings: VaRedSettings) -> None:
+        # noise in the gates at the start is what kills training: all clips begin alike
+        nn.init.normal_(self.excite.weight, std=0.01)
+        beta = [
+            settings.bias_full if branch == 0 else settings.bias_reduced
+            for num in self.num_branches
+            for branch in range(num)
+        ]
+        with torch.no_grad():
+            self.excite.bias.copy_(torch.tensor(beta))
+
+    def forward(self, x_NCTHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return weights (N, S_channel) and (N, S_time), and the pre-activations of both (N, S).
+
+        An axis with a single branch always weighs 1.
+        """
+        axes = (3, 4) if self.keeps_time else (2, 3, 4)
+        pooled = x_NCTHW.mean(axes).flatten(1)
+        hidden = torch.tanh(self.norm(self.squeeze(pooled)))
+        u = self.excite(hidden)
+        weights = self.activation(u)
+        channel, time = weights.split(self.num_branches, dim=1)
+        return self._finish(channel), self._finish(time), u
+
+    def _finish(self, weights: Tensor) -> Tensor:
+        if weights.shape[1] == 1:
+            return torch.ones_like(weights)
+        closed = (weights.detach().amax(1, keepdim=True) <= 0).to(weights.dtype)
+        rescue = torch.zeros_like(weights)
+        rescue[:, -1:] = ALL_OFF_WEIGHT * closed
+        weights = weights + rescue
+        return weights / weights.sum(1, keepdim=True) if self.normalise else weights
+
+
+def _exact_activation(u: Tensor) -> Tensor:
+    return torch.tanh(u).clamp_min(0)
+
+
+def _gate_norm(settings: VaRedSettings) -> nn.Module:
+    if settings.gate_norm == "layer":
+        return nn.LayerNorm(settings.gate_width)
+    if settings.gate_norm == "batch":
+        return nn.BatchNorm1d(settings.gate_width)
+    return nn.Identity()

@@ -1,0 +1,60 @@
+"""VA-RED2 as a method of the harness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor
+
+from ..interfaces import Method, Prepared
+from ..recognizers.build import build
+from .controller import BudgetHook
+from .recognizer import adapt
+from .settings import TrainingSettings, VaRedSettings
+from .surgery import Surgery
+
+
+class VaRedMethodSettings(VaRedSettings):
+    """Everything `budgets.yaml` may set about VA-RED2."""
+
+    training: TrainingSettings = Field(TrainingSettings(), description="how gates are trained")
+
+
+class _VaRed(Method):
+    """Gates in front of every convolution, trained jointly with the weights towards a budget."""
+
+    name = "vared"
+    takes_budget = True
+    settings_type = VaRedMethodSettings
+
+    def prepare(
+        self, config: dict[str, Any], example: Tensor, budget: float | None, settings: Any
+    ) -> Prepared:
+        """Build the recognizer, install gates, and bring the hook that steers to the budget.
+
+        Raises:
+            ValueError: No convolution of the recognizer can be made dynamic.
+        """
+        recognizer = build(config, example)
+        surgery = adapt(
+            recognizer,
+            settings,
+            example,
+            square=settings.training.square,
+            only_correct=settings.training.only_correct,
+        )
+        return Prepared(
+            recognizer,
+            hooks=[BudgetHook(budget, settings.training)],
+            paramwise={"vared": {"lr_mult": settings.training.gate_lr, "decay_mult": 0.0}},
+            notes=_notes(surgery),
+        )
+
+
+def _notes(surgery: Surgery) -> list[str]:
+    notes = [f"{len(surgery.converted)} convolutions got a gate"]
+    return notes + [f"{name} stays dense: {reason}" for name, reason in surgery.left.items()]
+
+
+VARED = _VaRed()

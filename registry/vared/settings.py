@@ -1,0 +1,70 @@
+"""Settings of the method. Each says whether the paper states it, we recall it, or it is ours."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Axis = Literal["channel", "time"]
+
+
+class VaRedSettings(BaseModel):
+    """What can be chosen about VA-RED2 before training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    axes: tuple[Axis, ...] = Field(
+        ("channel", "time"), description="what a gate may reduce (stated: each alone, and both)"
+    )
+    search_space: Literal[2, 3] = Field(
+        2, description="2: reduce by 1 or 2; 3: by 1, 2 or 4 (recalled)"
+    )
+    cheap: Literal["copy", "scale", "depthwise"] = Field(
+        "copy", description="the cheap operation that rebuilds what was not computed (ours)"
+    )
+    placement: Literal["after", "before"] = Field(
+        "after", description="rebuild after normalisation and activation, or before them (ours)"
+    )
+    normalise: bool = Field(
+        False, description="divide gate weights by their sum: one live branch weighs one (ours)"
+    )
+    gate_width: int = Field(16, ge=1, description="hidden units of a gate (ours)")
+    gate_norm: Literal["layer", "batch", "none"] = Field(
+        "layer", description="normalisation inside a gate (recalled: batch; the default is ours)"
+    )
+    gate_input: Literal["mean", "frames"] = Field(
+        "mean", description="pool over space and time, or keep time (recalled: frames)"
+    )
+    activation: Literal["leak", "exact"] = Field(
+        "leak",
+        description="gradient of max(tanh, 0) where it is 0: that of tanh (ours) or zero (recalled)",
+    )
+    bias_full: float = Field(1.5, description="start of beta for the full branch (ours)")
+    bias_reduced: float = Field(0.1, description="start of beta for the reduced branches (ours)")
+    exclude: tuple[str, ...] = Field(
+        (), description="leave layers whose name contains one of these dense (ours)"
+    )
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """Factors by which an axis can be reduced, full first."""
+        return (1, 2) if self.search_space == 2 else (1, 2, 4)
+
+
+class TrainingSettings(BaseModel):
+    """How gates are trained towards a budget."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    square: bool = Field(True, description="square the efficiency loss (recalled)")
+    only_correct: bool = Field(
+        True, description="press only on clips that are classified correctly (recalled)"
+    )
+    efficiency_weight: float | None = Field(
+        None, description="fixed weight of the efficiency loss; None: steered to the budget (ours)"
+    )
+    gate_lr: float = Field(10.0, gt=0, description="learning rate of gates, times the base (ours)")
+    warmup: float = Field(0.25, ge=0, lt=1, description="share of steps with gates forced full (ours)")
+    settle: float = Field(0.7, gt=0, le=1, description="share of steps after which gates rest (ours)")
+    margin: float = Field(0.02, ge=0, lt=0.05, description="aim this far under the budget (ours)")

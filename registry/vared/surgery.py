@@ -1,0 +1,259 @@
+"""Surgery: put gates in front of the convolutions of a built recognizer, whatever it is.
+
+It walks the modules and knows three hosts: mmcv's ConvModule (convolution, normalisation,
+activation), a ConvModule around MMAction2's Conv2plus1d (two convolutions), and a bare convolution.
+Nothing is forked: a host keeps its name, children and parameters; only its `forward` is replaced.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..macs import count
+from ..recognizers.forward import recognizer_forward
+from .cost import CostTable, LayerCost, conv_macs_per_element, gate_macs
+from .dynamic import DenseStage, DynamicChain, DynamicConv, Stage
+from .gate import Gate
+from .policy import Policy
+from .rebuild import Cheap, Rebuild
+from .settings import VaRedSettings
+
+Convolution = (nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A convolution that could be made dynamic: its host's path, and the stage below it."""
+
+    host: str
+    stage: Stage
+
+    @property
+    def conv(self) -> str:
+        """Path of the convolution in the recognizer."""
+        return ".".join(part for part in (self.host, self.stage.conv) if part)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What went through a convolution for one clip: input and output as (C, T, H, W), and order."""
+
+    inputs: tuple[int, int, int, int]
+    outputs: tuple[int, int, int, int]
+    order: int
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """What was done.
+
+    Args:
+        policy: The recognizer's policy, shared by its dynamic layers.
+        converted: Paths of the convolutions that got a gate, in order of execution.
+        left: Path and reason of each convolution that stays dense.
+    """
+
+    policy: Policy
+    converted: tuple[str, ...]
+    left: dict[str, str]
+
+
+def operate(recognizer: nn.Module, settings: VaRedSettings, example: Tensor) -> Surgery:
+    """Make the convolutions of `recognizer.backbone` dynamic, in place.
+
+    Args:
+        recognizer: A built MMAction2 recognizer.
+        settings: Of the method.
+        example: Input of one clip (`example_input`); shapes and costs are taken from it.
+
+    Raises:
+        ValueError: No convolution can be made dynamic.
+    """
+    shapes, dense = _dry_run(recognizer, example)
+    left: dict[str, str] = {}
+    sites = []
+    for site, reason in _sites(recognizer):
+        reason = reason or _why_leave(site, shapes, settings)
+        if reason:
+            left[site.conv] = reason
+        else:
+            sites.append(site)
+    sites.sort(key=lambda site: shapes[site.conv].order)
+    plans = [(site, _cost(recognizer, site, shapes[site.conv], settings)) for site in sites]
+    for site, cost in plans:
+        if _has_no_gain(cost):
+            left[site.conv] = "its gate would cost more than it could save"
+    plans = [(site, cost) for site, cost in plans if site.conv not in left]
+    if not plans:
+        raise ValueError("no convolution of this recognizer can be made dynamic")
+    policy = Policy(CostTable([cost for _, cost in plans], dense))
+    _install(recognizer, plans, shapes, policy, settings)
+    return Surgery(policy, tuple(site.conv for site, _ in plans), left)
+
+
+def _dry_run(recognizer: nn.Module, example: Tensor) -> tuple[dict[str, Shapes], int]:
+    """Run one clip through a copy without data; return shapes by convolution, and dense MACs."""
+    probe = copy.deepcopy(recognizer).to("meta").eval()
+    shapes: dict[str, Shapes] = {}
+
+    def note(name: str) -> object:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if name in shapes:
+                shapes[name] = Shapes((0, 0, 0, 0), (0, 0, 0, 0), -1)  # runs more than once
+            else:
+                shapes[name] = Shapes(_cthw(inputs[0]), _cthw(output), len(shapes))
+
+        return hook
+
+    handles = [
+        module.register_forward_hook(note(name))  # type: ignore[arg-type]
+        for name, module in probe.named_modules()
+        if isinstance(module, Convolution)
+    ]
+    ledger = count(probe, example.to("meta"), recognizer_forward)
+    for handle in handles:
+        handle.remove()
+    return shapes, ledger.total
+
+
+def _cthw(x: Tensor) -> tuple[int, int, int, int]:
+    if x.dim() == 4:  # frames are folded into the batch of one clip
+        return (x.shape[1], x.shape[0], x.shape[2], x.shape[3])
+    return (x.shape[1], x.shape[2], x.shape[3], x.shape[4])
+
+
+def _sites(recognizer: nn.Module) -> Iterator[tuple[Site, str]]:
+    """Yield every convolution with its host, and why it cannot be dynamic ("" where it can)."""
+    seen: set[str] = set()
+    for name, module in recognizer.named_modules():
+        for stage in _stages_of(module):
+            site = Site(name, stage)
+            if site.conv not in seen:
+                seen.add(site.conv)
+                outside = "" if name.startswith("backbone") else "not part of the backbone"
+                yield site, outside
+
+
+def _stages_of(module: nn.Module) -> list[Stage]:
+    from mmaction.models.common import Conv2plus1d
+    from mmcv.cnn import ConvModule
+
+    if isinstance(module, ConvModule) and module.order == ("conv", "norm", "act"):
+        norm = module.norm_name
+        act = "activate" if module.with_activation else None
+        if isinstance(module.conv, Conv2plus1d):
+            spatial = Stage("conv.conv_s", "conv.bn_s", "conv.relu")
+            return [spatial, Stage("conv.conv_t", norm, act)]
+        if not module.with_explicit_padding and not module.with_spectral_norm:
+            return _plain_stage(module.conv, norm, act)
+    return [Stage("")] if isinstance(module, Convolution) else []
+
+
+def _plain_stage(conv: nn.Module, norm: str | None, act: str | None) -> list[Stage]:
+    from mmaction.models.backbones.resnet_tsm import TemporalShift
+
+    if isinstance(conv, TemporalShift) and isinstance(conv.net, Convolution):
+        return [Stage("conv.net", norm, act, shift="conv")]
+    return [Stage("conv", norm, act)] if isinstance(conv, Convolution) else []
+
+
+def _why_leave(site: Site, shapes: dict[str, Shapes], settings: VaRedSettings) -> str:
+    shape = shapes.get(site.conv)
+    if shape is None:
+        return "does not run in a forward pass"
+    if shape.order < 0:
+        return "runs more than once in a forward pass"
+    if any(part in site.conv for part in settings.exclude):
+        return "excluded by the settings"
+    return ""
+
+
+def _cost(
+    recognizer: nn.Module, site: Site, shape: Shapes, settings: VaRedSettings
+) -> LayerCost:
+    host = recognizer.get_submodule(site.host)
+    conv = host.get_submodule(site.stage.conv)
+    norm = host.get_submodule(site.stage.norm) if site.stage.norm else None
+    channel_factors = _factors("channel", shape.outputs[0], settings) if _sliceable(conv, norm) else (1,)
+    time_factors = _factors("time", shape.outputs[1], settings)
+    pooled = shape.inputs[0] * (shape.inputs[1] if settings.gate_input == "frames" else 1)
+    num_outputs = len(channel_factors) + len(time_factors)
+    pool = shape.inputs[0] * shape.inputs[1] * shape.inputs[2] * shape.inputs[3]
+    return LayerCost(
+        name=site.conv,
+        macs_per_element=conv_macs_per_element(conv.weight.shape),
+        norm_per_element=2 if isinstance(norm, _BatchNorm) else 0,
+        norm_is_full=settings.placement == "before",
+        num_channels=shape.outputs[0],
+        num_frames=shape.outputs[1],
+        area=shape.outputs[2] * shape.outputs[3],
+        channel_factors=channel_factors,
+        time_factors=time_factors,
+        gate=gate_macs(pooled, pool, settings.gate_width, num_outputs, settings.gate_norm),
+        cheap_per_element=Cheap(settings.cheap, 1).macs_per_element,
+        unit_weights=settings.normalise,
+    )
+
+
+def _sliceable(conv: nn.Module, norm: nn.Module | None) -> bool:
+    """Whether the first channels alone can be computed and normalised."""
+    return conv.groups == 1 and (norm is None or isinstance(norm, _BatchNorm))
+
+
+def _factors(axis: str, size: int, settings: VaRedSettings) -> tuple[int, ...]:
+    if axis not in settings.axes:
+        return (1,)
+    return tuple(factor for factor in settings.factors if factor <= size)
+
+
+def _has_no_gain(cost: LayerCost) -> bool:
+    cheapest = cost.dense / (cost.channel_factors[-1] * cost.time_factors[-1])
+    return cost.dense - cheapest <= cost.gate
+
+
+def _install(
+    recognizer: nn.Module,
+    plans: list[tuple[Site, LayerCost]],
+    shapes: dict[str, Shapes],
+    policy: Policy,
+    settings: VaRedSettings,
+) -> None:
+    dynamic = {
+        site.conv: _dynamic_conv(
+            recognizer.get_submodule(site.host), site.stage, index, cost, shapes[site.conv], policy, settings
+        )
+        for index, (site, cost) in enumerate(plans)
+    }
+    for path in dict.fromkeys(site.host for site, _ in plans):
+        host = recognizer.get_submodule(path)
+        sites = [Site(path, stage) for stage in _stages_of(host)]
+        chain = DynamicChain(
+            dynamic[site.conv] if site.conv in dynamic else DenseStage(host, site.stage)
+            for site in sites
+        )
+        host.add_module("vared", chain)
+        host.forward = chain.forward
+
+
+def _dynamic_conv(
+    host: nn.Module,
+    stage: Stage,
+    index: int,
+    cost: LayerCost,
+    shape: Shapes,
+    policy: Policy,
+    settings: VaRedSettings,
+) -> DynamicConv:
+    num_branches = (len(cost.channel_factors), len(cost.time_factors))
+    device = host.get_submodule(stage.conv).weight.device
+    with torch.device(device):
+        gate = Gate(shape.inputs[0], shape.inputs[1], num_branches, settings)
+        channel = Rebuild("channel", cost.channel_factors, cost.num_channels, settings)
+        time = Rebuild("time", cost.time_factors, cost.num_channels, settings)
+    return DynamicConv(host, stage, index, policy, gate, channel, time, settings)

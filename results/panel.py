@@ -1,0 +1,137 @@
+"""Panel: one (dataset, recognizer) of the Pareto figure, drawn on one matplotlib axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .frontier import Cell, Frontier
+from .record import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FAINT = 0.35
+"""Opacity of what one seed measured."""
+
+STEP_COLOUR = "0.45"
+STEP_WIDTH = 0.9
+_DOMINATED_OPACITY = 0.6
+_LABEL_LENGTH = 30
+_Scaling = Callable[[npt.ArrayLike], npt.NDArray[Any]]
+
+
+class MethodStyle(NamedTuple):
+    """How one method looks, the same in every panel."""
+
+    colour: str
+    marker: str
+    size: float
+
+
+class Unit(NamedTuple):
+    """What MACs are shown in."""
+
+    name: str
+    macs: float
+
+
+class Point(NamedTuple):
+    """Where something is drawn: MACs in the figure's unit, and top-1 accuracy in percent."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a panel shows, and in which looks."""
+
+    frontier: Frontier
+    styles: dict[str, MethodStyle]
+    unit: Unit
+
+    def draw(self, axes: Axes) -> None:
+        """Draw the seeds, the cells, the steps and the axes."""
+        axes.set_title(label_text(self.frontier.recognizer))
+        centres = [point for cell in self.frontier.cells if (point := self._centre(cell))]
+        if not centres:
+            axes.text(0.5, 0.5, "no figures", ha="center", va="center", transform=axes.transAxes)
+            axes.set(xticks=[], yticks=[])
+            return
+        axes.grid(alpha=0.25, linewidth=0.5)
+        self._draw_steps(axes)
+        for cell, pareto in zip(self.frontier.cells, self.frontier.pareto, strict=True):
+            self._draw_cell(axes, cell, is_filled=pareto)
+        self._set_limits(axes, centres)
+        self._draw_share_axis(axes)
+
+    def _centre(self, cell: Cell) -> Point | None:
+        if cell.macs is None or cell.accuracy is None:
+            return None
+        return Point(cell.macs.mean / self.unit.macs, 100 * cell.accuracy.mean)
+
+    def _seeds(self, cell: Cell) -> list[Point]:
+        return [point for run in cell.runs if (point := self._seed(run))]
+
+    def _seed(self, run: Record) -> Point | None:
+        if run.macs is None or run.accuracy is None:
+            return None
+        return Point(run.macs.mean / self.unit.macs, 100 * run.accuracy.top1)
+
+    def _draw_steps(self, axes: Axes) -> None:
+        """The most accuracy to be had for the MACs: level until the next better point."""
+        cells = zip(self.frontier.cells, self.frontier.pareto, strict=True)
+        points = sorted(point for cell, pareto in cells if pareto and (point := self._centre(cell)))
+        x, y = zip(*points, strict=True)
+        axes.step(x, y, where="post", color=STEP_COLOUR, linewidth=STEP_WIDTH, zorder=1)
+
+    def _draw_cell(self, axes: Axes, cell: Cell, *, is_filled: bool) -> None:
+        centre = self._centre(cell)
+        if centre is None:
+            return
+        colour, marker, size = self.styles[cell.method]
+        opacity = 1.0 if is_filled else _DOMINATED_OPACITY
+        if cell.n > 1:
+            x, y = zip(*self._seeds(cell), strict=True)
+            axes.plot(x, y, ".", color=colour, alpha=FAINT, markersize=3.5, zorder=2)
+        if cell.accuracy and cell.accuracy.low is not None and cell.accuracy.high is not None:
+            low, high = 100 * cell.accuracy.low, 100 * cell.accuracy.high
+            axes.vlines(centre.x, low, high, color=colour, lw=0.9, alpha=opacity, zorder=3)
+        face = colour if is_filled else "white"
+        axes.plot(*centre, marker, color=colour, ms=size, mfc=face, alpha=opacity, zorder=4)
+        if cell.num_infeasible:
+            axes.plot(*centre, "x", color="black", ms=size + 3, mew=0.8, zorder=5)
+
+    def _set_limits(self, axes: Axes, centres: list[Point]) -> None:
+        """Room for every point; wide intervals are cut off rather than flatten the rest."""
+        points = centres + [p for cell in self.frontier.cells for p in self._seeds(cell)]
+        low, high = min(p.y for p in points), max(p.y for p in points)
+        margin = max(1.0, 0.15 * (high - low))
+        axes.set_ylim(max(-2.0, low - margin), min(102.0, high + margin))
+        axes.set_xlim(0, 1.08 * max(p.x for p in points))
+        axes.locator_params(axis="x", nbins=4)
+        axes.locator_params(axis="y", nbins=5)
+
+    def _draw_share_axis(self, axes: Axes) -> None:
+        if self.frontier.dense_macs is None:
+            return
+        dense = self.frontier.dense_macs / self.unit.macs
+        top = axes.secondary_xaxis("top", functions=_scalings(dense))
+        top.set_xticks([0, 0.5, 1.0], ["0", "50 %", "100 %"])
+        top.tick_params(labelsize=6.5, colors="0.35", pad=1)
+
+
+def _scalings(dense: float) -> tuple[_Scaling, _Scaling]:
+    """From MACs to their share of `dense`, and back."""
+    return (lambda x: np.asarray(x) / dense), (lambda share: np.asarray(share) * dense)
+
+
+def label_text(label: str) -> str:
+    """A label as matplotlib may draw it: of one line, not too long, no formula."""
+    return shorten(label, _LABEL_LENGTH, placeholder="…").replace("$", r"\$") or "…"

@@ -1,0 +1,131 @@
+"""From a sweep to trials: what is multiplied by what, and what a key depends on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.budgets import BudgetsError, parse
+from harness.expand import expand
+from harness.plan import name_of
+from harness.schema import schema
+from harness.trial import Choice, Recipe, Trial
+
+
+def test_dense_is_trained_once_and_gated_at_every_budget(document: dict[str, Any]) -> None:
+    trials = expand(parse(document))
+    assert len(trials) == 2 * 2 * (1 + 2)
+    count = Counter((t.recognizer.name, t.method.name, t.budget, t.seed) for t in trials)
+    assert set(count.values()) == {1}
+    assert {t.budget for t in trials if t.method.name == "dense"} == {None}
+    assert {t.budget for t in trials if t.method.name == "gated"} == {0.8, 0.6}
+
+
+def test_order_and_keys_are_the_same_twice(document: dict[str, Any]) -> None:
+    first, second = (expand(parse(document)) for _ in range(2))
+    assert [t.key for t in first] == [t.key for t in second]
+    assert [t.seed for t in first] == sorted(t.seed for t in first)
+
+
+def test_a_trial_is_resolved(document: dict[str, Any]) -> None:
+    trial = expand(parse(document))[1]
+    assert trial.method.settings == {"temperature": 1.0, "channels": True}
+    assert trial.dataset.settings == {"num_classes": 4}
+    assert trial.data_digest == "clips-4"
+    assert name_of(trial) == "clips tsn gated 0.8 seed 0"
+
+
+def test_what_is_twice_in_the_file_runs_once(document: dict[str, Any]) -> None:
+    assert len(expand(parse(document | {"budgets": [0.8, 0.6, 0.8]}))) == 12
+    relabelled = ["gated", {"name": "gated", "label": "same", "temperature": 1}]
+    assert len(expand(parse(document | {"methods": relabelled}))) == 8
+
+
+def test_recipes_override_from_the_general_to_the_particular(document: dict[str, Any]) -> None:
+    layered = document | {
+        "recipe": {"epochs": 2, "batch": 4, "lr": 0.5},
+        "datasets": [{"name": "clips", "recipe": {"batch": 8, "lr": 0.25}}],
+        "recognizers": [{"name": "tsn", "recipe": {"lr": 0.125}}],
+    }
+    assert expand(parse(layered))[0].recipe == Recipe(epochs=2, batch=8, lr=0.125)
+
+
+def test_a_method_may_have_budgets_of_its_own(document: dict[str, Any]) -> None:
+    methods = ["gated", {"name": "gated", "label": "cool", "temperature": 2, "budgets": [0.3]}]
+    trials = expand(parse(document | {"methods": methods}))
+    assert {(t.method.label, t.budget) for t in trials} == {
+        ("gated", 0.8),
+        ("gated", 0.6),
+        ("cool", 0.3),
+    }
+
+
+def test_a_grid_multiplies_and_zip_goes_in_step(document: dict[str, Any]) -> None:
+    small = document | {"recognizers": ["tsn"], "seeds": 1, "budgets": [0.8]}
+    grid = {"recipe.lr": [0.1, 0.2], "gated.temperature": [1, 2, 3]}
+    labels = [t.method.label for t in expand(parse(small | {"search": grid}))]
+    assert labels[:2] == ["dense lr=0.1", "dense lr=0.2"]
+    assert len(labels) == 2 + 2 * 3
+    step = {"mode": "zip", "recipe.lr": [0.1, 0.2], "recipe.batch": [4, 8]}
+    trials = expand(parse(small | {"search": [step, {"gated.temperature": [1, 2]}]}))
+    assert [(t.recipe.lr, t.recipe.batch) for t in trials[:2]] == [(0.1, 4), (0.2, 8)]
+    assert len(trials) == 2 + 2 * 2
+
+
+def test_too_many_trials_are_refused_with_both_numbers(document: dict[str, Any]) -> None:
+    with pytest.raises(BudgetsError, match=r"12 trials.*`max_trials`, 11"):
+        expand(parse(document | {"max_trials": 11}))
+
+
+def test_every_unusable_data_set_is_told(document: dict[str, Any]) -> None:
+    wrong = ["clips", "absent", {"name": "absent", "label": "other"}]
+    with pytest.raises(BudgetsError) as caught:
+        expand(parse(document | {"datasets": wrong}), Path("/nowhere"))
+    assert [p.split("`")[1] for p in caught.value.problems] == ["datasets[1]", "datasets[2]"]
+
+
+def test_the_schema_knows_the_choices(document: dict[str, Any]) -> None:
+    described = schema()
+    names, *mappings = described["properties"]["methods"]["items"]["anyOf"]
+    assert names == {"enum": ["dense", "gated"]}
+    assert "temperature" in mappings[1]["properties"]
+    assert described["properties"]["executor"]["anyOf"][0]["enum"][:2] == ["inline", "ray"]
+    assert sorted(described["properties"]) == sorted(type(parse(document)).model_fields)
+    json.dumps(described)
+
+
+settings = st.dictionaries(
+    st.sampled_from("abcdef"), st.one_of(st.booleans(), st.integers(), st.text(max_size=5))
+)
+
+
+@given(settings, st.permutations("abcdef"), st.text(max_size=10))
+def test_a_key_depends_on_neither_order_nor_label(
+    values: dict[str, Any], order: list[str], label: str
+) -> None:
+    shuffled = {name: values[name] for name in order if name in values}
+    assert _trial(values, "").key == _trial(shuffled, label).key
+
+
+@given(settings, settings)
+def test_other_settings_have_another_key(one: dict[str, Any], other: dict[str, Any]) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (_trial(one, "").key == _trial(other, "").key) is same
+
+
+def test_keys_stay_what_they_were() -> None:
+    # a change here orphans every record there is: change Trial only with a reason in the changelog
+    assert _trial({"a": 1}, "").key == "KEY"
+
+
+def _trial(values: dict[str, Any], label: str) -> Trial:
+    method = Choice(name="gated", settings=values, label=label)
+    return Trial(
+        dataset=Choice(name="clips"), recognizer=Choice(name="tsn"), method=method, budget=0.5
+    )
