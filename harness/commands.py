@@ -187,9 +187,10 @@ def _end(request: Request, console: Console, plan: Plan, tally: Tally) -> int:
     published = _publish(request, console)
     if published:
         show_results(console, published.records)
-        show_files(console, published.files, request.uri)
     skipped = 0 if request.settings.retry_failed else len(plan.failed)
     show_tally(console, tally, skipped)
+    if published:
+        show_files(console, published.files, request.uri)
     if tally.interrupted:
         line(console, "Interrupted; all that finished is kept. The same command goes on.")
         return INTERRUPTED

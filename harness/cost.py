@@ -18,7 +18,7 @@ PASSES = 3
 """Multiply-adds of a training step in forward passes: one forward, two to go back."""
 
 ASSUMED_GMACS_PER_S = 10.0
-"""Assumed where no record tells: dense convolutions on two cores of an ordinary processor."""
+"""Assumed where no record tells: what one core of an ordinary processor trained at desk scale."""
 
 BYTES_PER_PARAM = 16
 """Assumed where no folder tells: weights, AdamW's two moments, and a second copy of the weights."""

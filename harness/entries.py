@@ -24,11 +24,9 @@ from .trial import Choice, Recipe
 
 
 def _share_not_percent(value: object) -> object:
-    if isinstance(value, (int, float)) and 1 < value <= 100:
-        raise ValueError(
-            f"must be a share of the dense MACs in (0, 1], but got {value!r}. "
-            f"Did you mean {value / 100:g}?"
-        )
+    if isinstance(value, (int, float)) and value > 1:
+        hint = f" Did you mean {value / 100:g}?" if 5 <= value <= 100 else ""
+        raise ValueError(f"must be a share of the dense MACs in (0, 1], but got {value!r}.{hint}")
     return value
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .plan import name_of
@@ -93,7 +94,7 @@ def watching(
     def on_finish(finished: Finished) -> None:
         watch.note(finished)
         if finished.fate != "done":
-            bar.console.print(MARKS[finished.fate], _what(finished), highlight=False)
+            bar.console.print(MARKS[finished.fate], escape(_what(finished)), highlight=False)
         bar.update(task, completed=watch.num_finished, refresh=True, **_fields(watch))
 
     with bar:

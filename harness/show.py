@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,9 +28,9 @@ def show_plan(console: Console, plan: Plan, todo: Sequence[Trial], cost: Cost | 
     console.print(table)
     show_damaged(console, plan.damaged)
     if cost and todo:
-        line(console, f"Training will execute about {cost.macs / 1e12:,.2f} TMACs")
-        line(console, f"and take about {duration(cost.time_s)} in all, one trial after another")
-        line(console, f"({cost.basis}), and {cost.disk_bytes / 1e6:,.0f} MB of disk.")
+        macs, disk = f"{cost.macs / 1e12:,.2f} TMACs", f"{cost.disk_bytes / 1e6:,.0f} MB of disk"
+        time = f"{duration(cost.time_s)} if one trial runs after another ({cost.basis})"
+        line(console, f"That is about {macs} of training, {disk}, and {time}.")
 
 
 def show_trials(console: Console, heading: str, trials: Sequence[Trial]) -> None:
@@ -79,7 +80,7 @@ def show_files(console: Console, files: Sequence[Path], uri: str | None) -> None
         return
     line(console, f"MLflow: {redacted(uri)}")
     if uri.startswith("sqlite:"):
-        line(console, f"Open it: mlflow ui --backend-store-uri {uri} --host 127.0.0.1")
+        line(console, f"Open it: mlflow ui --backend-store-uri {shlex.quote(uri)} --host 127.0.0.1")
 
 
 def line(console: Console, text: str) -> None:

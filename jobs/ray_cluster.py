@@ -12,8 +12,9 @@ from typing import Any
 import ray
 
 from .environment import for_workers
-from .executor import Call, Resources
+from .executor import Call
 from .options import RayOptions
+from .ray_worker import bundle
 
 
 def connect(options: RayOptions) -> bool:
@@ -38,16 +39,6 @@ def connect(options: RayOptions) -> bool:
 def disconnect() -> None:
     """Leave Ray; end it if it was started here."""
     ray.shutdown()
-
-
-def bundle(resources: Resources) -> dict[str, float]:
-    """Return the resources in Ray's words and units: cores, devices, bytes."""
-    needs = {"CPU": float(resources.cpus)}
-    if resources.gpus:
-        needs["GPU"] = float(resources.gpus)
-    if resources.memory_gb is not None:
-        needs["memory"] = resources.memory_gb * 1e9
-    return needs
 
 
 def check_resources(calls: Sequence[Call]) -> None:

@@ -6,16 +6,13 @@ what it would take for a search space, and names what no folder can be called.
 
 from __future__ import annotations
 
-import os
 import queue
 import re
 import threading
 import time
-import traceback
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,20 +20,10 @@ from typing import Any
 import ray
 from ray import tune
 
-from .calls import invoke
-from .environment import enter_worker
 from .executor import Call, Outcome, State
 from .options import RayOptions
 from .ray_asha import GroupAsha
-from .ray_cluster import bundle
-
-
-@dataclass(frozen=True)
-class Message:
-    """What a worker says, out of sight of Tune: its loggers stumble over some plain data."""
-
-    kind: str  # "reported", "returned" or "failed"
-    content: Any
+from .ray_worker import Message, trainable
 
 
 class RayRun:
@@ -118,7 +105,7 @@ class RayRun:
     def _tuner(self) -> Any:
         name_trial = partial(_trial_name, [call.name for call in self._calls])
         return tune.Tuner(
-            _trainable(self._calls),
+            trainable(self._calls),
             param_space={"index": tune.grid_search(list(range(len(self._calls))))},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=self._options.max_concurrent,
@@ -179,29 +166,31 @@ class _Feed(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         self._last[trial.config["index"]] = result["message"]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        last = self._last.pop(trial.config["index"], Message("reported", None))
-        call = self._call(trial)
-        if last.kind == "returned":
-            self._end(trial, Outcome(call, State.DONE, value=last.content))
-        elif last.kind == "failed":
-            self._end(trial, Outcome(call, State.FAILED, error=last.content))
-        else:
-            self._end(trial, Outcome(call, State.STOPPED, value=last.content))
+        last = self._last.get(trial.config["index"])
+        stopped = Outcome(self._call(trial), State.STOPPED, value=last.content if last else None)
+        self._end(trial, otherwise=stopped)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Report what the worker could not: it died, or its answer cannot be sent."""
+        """Tell what the worker could not: it died, or its answer cannot be sent."""
         call = self._call(trial)
         error = Path(trial.error_file).read_text(encoding="utf-8")
         if time.monotonic() > self._deadlines.get(trial.config["index"], float("inf")):
             error = f"Killed at its limit of {call.resources.time_min} min."
-        self._end(trial, Outcome(call, State.FAILED, error=error))
+        self._end(trial, otherwise=Outcome(call, State.FAILED, error=error))
 
     def _call(self, trial: Any) -> Call:
         index: int = trial.config["index"]
         return self._calls[index]
 
-    def _end(self, trial: Any, outcome: Outcome) -> None:
+    def _end(self, trial: Any, otherwise: Outcome) -> None:
+        """Believe the worker's last word; without one, what Tune observed."""
         self._deadlines.pop(trial.config["index"], None)
+        last = self._last.pop(trial.config["index"], None)
+        outcome = otherwise
+        if last and last.kind == "returned":
+            outcome = Outcome(otherwise.call, State.DONE, value=last.content)
+        elif last and last.kind == "failed":
+            outcome = Outcome(otherwise.call, State.FAILED, error=last.content)
         self._events.put(outcome)
 
 
@@ -223,33 +212,3 @@ def _kill(trial: Any) -> None:
     actor = trial.temporary_state.ray_actor
     if actor is not None:
         ray.kill(actor)
-
-
-def _trainable(calls: Sequence[Call]) -> Any:
-    home = Path.cwd()
-
-    def work(config: Mapping[str, Any]) -> None:
-        _work(calls[config["index"]], home)
-
-    def resources(config: Mapping[str, Any]) -> Any:
-        return tune.PlacementGroupFactory([bundle(calls[config["index"]].resources)])
-
-    return tune.with_resources(work, resources)
-
-
-def _work(call: Call, home: Path) -> None:
-    """Run one call on a worker; what comes of it, good or bad, is the last report."""
-    enter_worker(os.environ, call.resources.cpus)
-    if home.is_dir():  # relative paths in a payload mean what they mean to the caller
-        os.chdir(home)
-    try:
-        _say("returned", invoke(call, lambda metrics: _say("reported", dict(metrics))))
-    except (Exception, SystemExit):  # after an early stop, `report` exits; then nobody hears this
-        _say("failed", traceback.format_exc())
-
-
-def _say(kind: str, content: Any) -> None:
-    numbers = {}
-    if kind == "reported":
-        numbers = {name: n for name, n in content.items() if isinstance(n, (int, float))}
-    tune.report({"message": Message(kind, content), "reported": numbers})

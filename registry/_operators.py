@@ -147,6 +147,7 @@ _FORMULAS: dict[Any, tuple[Kind, Formula]] = {
 _ARITHMETIC = {
     aten.add,
     aten.add_,
+    aten.addcmul,
     aten.sub,
     aten.sub_,
     aten.rsub,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from .macs import count
+from .macs import Ledger, count
 from .recognizers.forward import recognizer_forward
 from .vared.policy import Policy
 
@@ -117,12 +117,28 @@ def verify_macs(recognizer: nn.Module, clips: Dataset[Any], indices: range) -> i
         theirs = counter.get_total_flops() // 2
         if ours.flop_counter_macs != theirs:
             raise ArithmeticError(f"clip {index}: we count {ours.flop_counter_macs}, torch {theirs}")
-        policy = policy_of(recognizer)
-        if policy is not None and int(policy.executed().total()[0]) != ours.total:
-            raise ArithmeticError(
-                f"clip {index}: priced at {int(policy.executed().total()[0])}, executed {ours.total}"
-            )
+        _check_price(policy_of(recognizer), ours, index)
     return len(indices)
+
+
+OVERHEAD_TOLERANCE = 0.01
+"""Gates and blending are priced without the sums of a clip's few weights: far under 1 %."""
+
+
+def _check_price(policy: Policy | None, ledger: Ledger, index: int) -> None:
+    """Compare what a clip was priced at with what ran: layers exactly, overheads within 1 %."""
+    if policy is None:
+        return
+    executed, columns = policy.executed(), ledger.by_column()
+    layers = int(executed.layer.sum()) + executed.static
+    ran = sum(columns[name] for name in ("conv", "linear", "norm", "pool"))
+    if layers != ran:
+        raise ArithmeticError(f"clip {index}: layers are priced at {layers}, but {ran} ran")
+    for name, priced in (("gate", executed.gate), ("rebuild", executed.rebuild)):
+        if abs(int(priced.sum()) - columns[name]) > OVERHEAD_TOLERANCE * columns[name]:  # type: ignore[index]
+            raise ArithmeticError(
+                f"clip {index}: {name} is priced at {int(priced.sum())}, but {columns[name]} ran"  # type: ignore[index]
+            )
 
 
 class RouteMeans:

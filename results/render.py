@@ -22,7 +22,7 @@ _LATEX = {
     "²": r"\textsuperscript{2}",
     **{character: "\\" + character for character in "&%$#_{}"},
 }
-_MAX_UNBROKEN = 14
+_MAX_UNBROKEN = 10
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|])")
 
 

@@ -33,6 +33,11 @@ _MAX_METRICS_A_CALL = 900
 # Enough for a server that restarts; MLflow's own 7 retries of 2 minutes each look like a hang.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
+_SILENCE = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines for every run
+}
+
 
 @dataclass(frozen=True)
 class SyncResult:
@@ -184,7 +189,7 @@ def _parts(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
 def _quiet_mlflow() -> Iterator[None]:
     """Keep MLflow from reporting home, from waiting for long and from chatting; then as before."""
     defaults = {key: value for key, value in _PATIENCE.items() if key not in os.environ}
-    changed = {**defaults, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    changed = {**defaults, **_SILENCE}
     before = {key: os.environ.get(key) for key in changed}
     logger = logging.getLogger("mlflow")
     level = logger.level

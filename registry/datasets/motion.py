@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 GENERATOR = 1
 """Raise it whenever the same settings would draw other clips: it is part of the digest."""
 
+_SWAY = 0.25
+"""How far the other digits go on their way there and back, as a share of a whole motion."""
+
 Split = Literal["train", "val"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -38,7 +41,7 @@ class MotionSettings(BaseModel):
         size: Side of the drawn frames in pixels; resized where the recognizer's crop needs another.
         stillness: Range from which each clip's share of frames without motion is drawn.
         complexity: Range from which each clip's complexity is drawn: contrast of the photograph,
-            and up to three other digits that move there and back.
+            and up to two other digits that move there and back.
         noise: Standard deviation of the pixel noise, in grey levels.
         seed: Of the clips; a trial's own seed never changes them.
     """
@@ -96,7 +99,8 @@ class MotionClip:
     def draw(self) -> NDArray[np.uint8]:
         """Return the frames, uint8 (length, size, size, 3) RGB. Draws once: not to be repeated."""
         background = self._background()
-        layers = (*self._others(), self._mover())
+        shades = (0, 100) if background.mean() > 128 else (155, 255)
+        layers = (*self._others(shades), self._mover(shades))
         noise = self._noise()
         frames = draw_clip(background, layers, noise)
         return frames[::-1] if self.backwards else frames
@@ -119,31 +123,34 @@ class MotionClip:
         shaded = mean + (0.2 + 0.8 * self.complexity) * (patch - mean)
         return np.ascontiguousarray(shaded.transpose(2, 0, 1), np.float32)
 
-    def _mover(self) -> Layer:
+    def _mover(self, shades: tuple[int, int]) -> Layer:
         length = self._settings.length
         moving = max(2, round(length * (1 - self.stillness)))
         start = self._random.integers(0, length - moving + 1)
         steps = (np.arange(length) - start) / (moving - 1)
         pair = self.label // 2 % self._settings.num_pairs
         group = self.label // (2 * self._settings.num_pairs)
-        return self._layer(pair, np.clip(steps, 0, 1), group)
+        return self._layer(pair, np.clip(steps, 0, 1), group, shades)
 
-    def _others(self) -> list[Layer]:
-        there_and_back = 1 - np.abs(np.linspace(-1, 1, self._settings.length))
+    def _others(self, shades: tuple[int, int]) -> list[Layer]:
+        count = round(2 * self.complexity)
+        there_and_back = 0.5 - _SWAY * np.abs(np.linspace(-1, 1, self._settings.length))
         return [
-            self._layer(int(self._random.integers(self._settings.num_pairs)), there_and_back, None)
-            for _ in range(round(3 * self.complexity))
+            self._layer(int(motion), there_and_back, None, shades)
+            for motion in self._random.integers(self._settings.num_pairs, size=count)
         ]
 
-    def _layer(self, motion: int, progress: NDArray[np.float64], group: int | None) -> Layer:
+    def _layer(
+        self, motion: int, progress: NDArray[np.float64], group: int | None, shades: tuple[int, int]
+    ) -> Layer:
         return Layer(
             image=self._digit(group),
             motion=motion,
             progress=tuple(progress.tolist()),
             x=self._random.uniform(0.35, 0.65),
             y=self._random.uniform(0.35, 0.65),
-            side=self._random.uniform(0.3, 0.45),
-            colour=tuple(self._random.uniform(0, 255, 3).tolist()),
+            side=self._random.uniform(0.4, 0.55),
+            colour=tuple(self._random.uniform(*shades, 3).tolist()),
         )
 
     def _digit(self, group: int | None) -> int:

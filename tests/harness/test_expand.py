@@ -120,8 +120,22 @@ def test_other_settings_have_another_key(one: dict[str, Any], other: dict[str, A
 
 
 def test_keys_stay_what_they_were() -> None:
-    # a change here orphans every record there is: change Trial only with a reason in the changelog
-    assert _trial({"a": 1}, "").key == "KEY"
+    # another key for the same trial orphans every record there is
+    resolved = _trial({"a": 1}, "").model_copy(update={"recipe": RECIPE})
+    assert resolved.key == "eeb321e7d25e"
+
+
+RECIPE = Recipe(
+    epochs=1,
+    batch=1,
+    lr=1,
+    weight_decay=0,
+    warmup=0,
+    dropout=0,
+    frames=8,
+    size=56,
+    val_every=1,
+)
 
 
 def _trial(values: dict[str, Any], label: str) -> Trial:

@@ -57,6 +57,11 @@ def record_of(trial: Trial, train_time_s: float = 15.0) -> Record:
     )
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.publish.FORMATS", ("csv", "md", "tex"))
+
+
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
     lab = Lab()
@@ -90,7 +95,10 @@ def go(budgets: Path, retry: bool = False) -> tuple[int, str]:
     return run_sweep(request, screen.console), screen.text
 
 
-def test_a_sweep_runs_all_and_then_nothing(lab: Lab, budgets: Path) -> None:
+def test_a_sweep_runs_all_and_then_nothing(
+    lab: Lab, budgets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.publish.FORMATS", ("csv", "md", "tex", "png"))
     code, text = go(budgets)
     assert (code, len(lab.ran)) == (0, 12)
     assert "done clips tsn gated 0.8 seed 0" in text
@@ -178,9 +186,12 @@ def test_a_worker_that_leaves_no_record_is_told(
 
 def test_one_sweep_at_a_time(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with sole_sweep(store, "small"), pytest.raises(UserError, match="another process"):
-        with sole_sweep(store, "small"):
-            pass
+    with (
+        sole_sweep(store, "small"),
+        pytest.raises(UserError, match="another process"),
+        sole_sweep(store, "small"),
+    ):
+        pass
 
 
 def test_no_is_no(lab: Lab, budgets: Path, size: None) -> None:

@@ -49,7 +49,7 @@ def _make_record(
         "budget": budget,
         "seed": seed,
     }
-    digest = hashlib.sha256(repr((sorted(trial.items()))).encode()).hexdigest()
+    digest = hashlib.sha256(repr(sorted(trial.items())).encode()).hexdigest()
     outcome = _failed() if failed else _measured(top1, share)
     common: dict[str, Any] = {
         "key": digest[:12],
