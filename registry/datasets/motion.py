@@ -6,7 +6,7 @@ import hashlib
 import logging
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .._mmaction import import_mmaction
 from ..interfaces import ClipShape, ClipSource, Manifest, Splits
-from .rendering import MOTIONS, Layer, digits, draw_clip, noise_bank, photographs
+from .rendering import MOTIONS
+from .scenes import MotionClip, Split
 
 logger = logging.getLogger(__name__)
 
 GENERATOR = 1
 """Raise it whenever the same settings would draw other clips: it is part of the digest."""
 
-_SWAY = 0.25
-"""How far the other digits go on their way there and back, as a share of a whole motion."""
-
-Split = Literal["train", "val"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -39,7 +36,8 @@ class MotionSettings(BaseModel):
             that the digit does not matter, 10 that every digit is a class of its own.
         length: Frames drawn per clip.
         size: Side of the drawn frames in pixels; resized where the recognizer's crop needs another.
-        stillness: Range from which each clip's share of frames without motion is drawn.
+        stillness: Range from which each clip's share of frames without motion is drawn; a
+            moving digit takes at least one step.
         complexity: Range from which each clip's complexity is drawn: contrast of the photograph,
             and up to two other digits that move there and back.
         noise: Standard deviation of the pixel noise, in grey levels.
@@ -51,12 +49,12 @@ class MotionSettings(BaseModel):
     num_train: int = Field(2400, ge=1)
     num_val: int = Field(1200, ge=1)
     num_pairs: int = Field(5, ge=1, le=len(MOTIONS))
-    num_digit_groups: int = Field(2, ge=1, le=10)
+    num_digit_groups: int = Field(1, ge=1, le=10)
     length: int = Field(12, ge=2)
-    size: int = Field(64, ge=16)
+    size: int = Field(64, ge=16, le=256)
     stillness: tuple[Share, Share] = (0.0, 0.5)
     complexity: tuple[Share, Share] = (0.0, 1.0)
-    noise: float = Field(8.0, ge=0)
+    noise: float = Field(6.0, ge=0)
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -74,92 +72,6 @@ class MotionSettings(BaseModel):
         if self.num_digit_groups == 1:
             return tuple(ways)
         return tuple(f"{group}_{way}" for group in range(self.num_digit_groups) for way in ways)
-
-
-class MotionClip:
-    """All choices of one clip, drawn from (seed, split, index) and nothing else.
-
-    Args:
-        settings: What clips to draw.
-        split: Training clips use other handwriting and another part of the photographs.
-        index: Which clip; classes take turns.
-    """
-
-    def __init__(self, settings: MotionSettings, split: Split, index: int) -> None:
-        self.label = index % len(settings.class_names)
-        self.backwards = bool(self.label % 2)
-        self._settings = settings
-        self._split = split
-        self._random = np.random.Generator(
-            np.random.PCG64(np.random.SeedSequence([settings.seed, int(split == "val"), index]))
-        )
-        self.stillness = self._random.uniform(*settings.stillness)
-        self.complexity = self._random.uniform(*settings.complexity)
-
-    def draw(self) -> NDArray[np.uint8]:
-        """Return the frames, uint8 (length, size, size, 3) RGB. Draws once: not to be repeated."""
-        background = self._background()
-        shades = (0, 100) if background.mean() > 128 else (155, 255)
-        layers = (*self._others(shades), self._mover(shades))
-        noise = self._noise()
-        frames = draw_clip(background, layers, noise)
-        return frames[::-1] if self.backwards else frames
-
-    def _noise(self) -> NDArray[np.float32]:
-        length, size = self._settings.length, self._settings.size
-        bank = noise_bank()
-        starts = self._random.integers(0, len(bank) - 3 * size * size, length)
-        flat = np.stack([bank[start : start + 3 * size * size] for start in starts])
-        return flat.reshape(length, 3, size, size) * np.float32(self._settings.noise)
-
-    def _background(self) -> NDArray[np.float32]:
-        photo = photographs()[self._random.integers(2)]
-        size, width = self._settings.size, photo.shape[1]
-        left, right = (0, width * 3 // 5) if self._split == "train" else (width * 3 // 5, width)
-        x = self._random.integers(left, right - size + 1)
-        y = self._random.integers(0, photo.shape[0] - size + 1)
-        patch = photo[y : y + size, x : x + size].astype(np.float32)
-        mean = patch.mean(axis=(0, 1))
-        shaded = mean + (0.2 + 0.8 * self.complexity) * (patch - mean)
-        return np.ascontiguousarray(shaded.transpose(2, 0, 1), np.float32)
-
-    def _mover(self, shades: tuple[int, int]) -> Layer:
-        length = self._settings.length
-        moving = max(2, round(length * (1 - self.stillness)))
-        start = self._random.integers(0, length - moving + 1)
-        steps = (np.arange(length) - start) / (moving - 1)
-        pair = self.label // 2 % self._settings.num_pairs
-        group = self.label // (2 * self._settings.num_pairs)
-        return self._layer(pair, np.clip(steps, 0, 1), group, shades)
-
-    def _others(self, shades: tuple[int, int]) -> list[Layer]:
-        count = round(2 * self.complexity)
-        there_and_back = 0.5 - _SWAY * np.abs(np.linspace(-1, 1, self._settings.length))
-        return [
-            self._layer(int(motion), there_and_back, None, shades)
-            for motion in self._random.integers(self._settings.num_pairs, size=count)
-        ]
-
-    def _layer(
-        self, motion: int, progress: NDArray[np.float64], group: int | None, shades: tuple[int, int]
-    ) -> Layer:
-        return Layer(
-            image=self._digit(group),
-            motion=motion,
-            progress=tuple(progress.tolist()),
-            x=self._random.uniform(0.35, 0.65),
-            y=self._random.uniform(0.35, 0.65),
-            side=self._random.uniform(0.4, 0.55),
-            colour=tuple(self._random.uniform(*shades, 3).tolist()),
-        )
-
-    def _digit(self, group: int | None) -> int:
-        numbers = digits()[1]
-        written = np.arange(len(numbers))
-        chosen = written < 1200 if self._split == "train" else written >= 1200
-        if group is not None:
-            chosen &= numbers * self._settings.num_digit_groups // 10 == group
-        return int(self._random.choice(written[chosen]))
 
 
 @lru_cache(maxsize=2)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from registry.datasets.motion import MOTION, MotionClip, MotionSettings
+from registry.datasets.motion import MOTION, MotionSettings
 from registry.datasets.rendering import MOTIONS
+from registry.datasets.scenes import MotionClip
 from registry.interfaces import ClipShape
 
 CHECKOUT = Path(__file__).parents[2]
@@ -30,7 +31,8 @@ def digest(settings: MotionSettings, split: str) -> str:
 def test_same_clips_in_another_process():
     code = f"""
 import hashlib
-from registry.datasets.motion import MotionClip, MotionSettings
+from registry.datasets.motion import MotionSettings
+from registry.datasets.scenes import MotionClip
 {inspect.getsource(digest)}
 print(digest(MotionSettings(**{SMALL.model_dump()!r}), "val"))
 """

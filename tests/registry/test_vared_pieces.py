@@ -1,0 +1,185 @@
+"""Gate, blending, efficiency loss and controller, each by its own rule."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from registry.vared.controller import BudgetHook, Controller
+from registry.vared.cost import CostTable, LayerCost
+from registry.vared.gate import ALL_OFF_WEIGHT, Gate
+from registry.vared.policy import Decision, Policy
+from registry.vared.rebuild import Rebuild, blend_copies, kept_sizes
+from registry.vared.recognizer import AdaptiveLoss
+from registry.vared.settings import VaRedSettings
+
+
+def reference(z: torch.Tensor, weights: torch.Tensor, factors: tuple[int, ...], axis: int) -> torch.Tensor:
+    """sum_i V[i] * branch_i, branch by branch: the recalled formula and nothing else."""
+    total = torch.zeros_like(z)
+    for branch, factor in enumerate(factors):
+        size = z.shape[axis]
+        kept = math.ceil(size / factor)
+        index = torch.arange(size)
+        source = index % kept if axis == 1 else index - index % factor
+        total += weights[:, branch].view(-1, 1, 1, 1, 1) * z.index_select(axis, source)
+    return total
+
+
+sizes = st.integers(4, 13)
+
+
+@settings(max_examples=60, deadline=None)
+@given(channels=sizes, frames=sizes, space=st.sampled_from([2, 3]), data=st.data())
+def test_blending_follows_the_formula(
+    channels: int, frames: int, space: int, data: st.DataObject
+) -> None:
+    vared = VaRedSettings(search_space=space)
+    torch.manual_seed(data.draw(st.integers(0, 999)))
+    z = torch.randn(2, channels, frames, 3, 2)
+    weights = [torch.rand(2, space) for _ in range(2)]
+    live = tuple(range(space))
+    channel = Rebuild("channel", vared.factors, channels, vared)
+    time = Rebuild("time", vared.factors, channels, vared)
+    y = channel(z, weights[0], channel_axis=1, size=channels, live=live)
+    torch.testing.assert_close(y, reference(z, weights[0], vared.factors, 1))
+    both = time(y, weights[1], channel_axis=1, size=frames, live=live)
+    torch.testing.assert_close(both, reference(y, weights[1], vared.factors, 2))
+    for axis in (1, 2):
+        clips = z if axis == 1 else z.transpose(1, 2).contiguous()
+        at_once = blend_copies(clips, channel, time, (weights[0], weights[1]), axis)
+        if at_once is not None:
+            torch.testing.assert_close(at_once if axis == 1 else at_once.transpose(1, 2), both)
+
+
+@pytest.mark.parametrize("cheap", ["copy", "scale", "depthwise"])
+@pytest.mark.parametrize("axis", ["channel", "time"])
+@pytest.mark.parametrize("branch", [0, 1, 2])
+def test_what_a_branch_did_not_compute_is_not_needed(cheap: str, axis: str, branch: int) -> None:
+    vared = VaRedSettings(search_space=3, cheap=cheap)
+    channels, frames = 10, 9
+    rebuild = Rebuild(axis, vared.factors, channels, vared)
+    size = channels if axis == "channel" else frames
+    z = torch.randn(2, channels, frames, 4, 4)
+    weights = torch.zeros(2, 3)
+    weights[:, branch] = 0.7
+    step, kept = vared.factors[branch], kept_sizes(size, vared.factors)[branch]
+    computed = z[:, :kept] if axis == "channel" else z[:, :, ::step]
+    args = {"channel_axis": 1, "size": size}
+    full = rebuild(z, weights, live=(0, 1, 2), **args)
+    torch.testing.assert_close(rebuild(computed, weights, live=(branch,), **args), full)
+
+
+def gate(**choices: object) -> Gate:
+    torch.manual_seed(0)
+    return Gate(6, 4, (2, 2), VaRedSettings(**choices))
+
+
+def test_a_gate_starts_almost_full_and_almost_alike_for_all_clips() -> None:
+    vared = VaRedSettings()
+    channel, time, _ = gate()(torch.randn(5, 6, 4, 3, 3))
+    for weights in (channel, time):
+        expected = torch.tensor([[math.tanh(vared.bias_full), math.tanh(vared.bias_reduced)]])
+        torch.testing.assert_close(weights, expected.expand(5, 2), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("activation", ["leak", "exact"])
+def test_closed_branches_weigh_exactly_zero(activation: str) -> None:
+    closing = gate(activation=activation)
+    with torch.no_grad():
+        closing.excite.bias.copy_(torch.tensor([-1.0, 2.0, 1.0, -3.0]))
+    channel, time, u = closing(torch.randn(5, 6, 4, 3, 3))
+    assert (channel[:, 0] == 0).all()
+    assert (time[:, 1] == 0).all()
+    (channel[:, 0].sum() + time[:, 1].sum()).backward()
+    moved = closing.excite.bias.grad is not None and bool(closing.excite.bias.grad[[0, 3]].any())
+    assert moved == (activation == "leak")
+
+
+def test_where_all_branches_close_the_cheapest_stays() -> None:
+    closing = gate()
+    with torch.no_grad():
+        closing.excite.bias.fill_(-5)
+    channel, _, _ = closing(torch.randn(3, 6, 4, 3, 3))
+    torch.testing.assert_close(channel, torch.tensor([[0.0, ALL_OFF_WEIGHT]]).expand(3, 2))
+
+
+@pytest.mark.parametrize("norm", ["layer", "batch", "none"])
+@pytest.mark.parametrize("keep", ["mean", "frames"])
+def test_normalised_weights_sum_to_one(norm: str, keep: str) -> None:
+    channel, time, _ = gate(normalise=True, gate_norm=norm, gate_input=keep)(
+        torch.randn(5, 6, 4, 3, 3)
+    )
+    torch.testing.assert_close(channel.sum(1), torch.ones(5))
+    torch.testing.assert_close(time.sum(1), torch.ones(5))
+
+
+def layer_cost(macs: int, channels: int, frames: int) -> LayerCost:
+    return LayerCost("layer", macs, 0, False, channels, frames, 1, (1, 2), (1, 2), 0, 0, True)
+
+
+def table() -> CostTable:
+    return CostTable([layer_cost(10, 8, 4), layer_cost(30, 8, 4)], dense=2000)
+
+
+def test_the_floor_is_a_quarter_of_the_gated_layers_and_the_rest() -> None:
+    gated = (10 + 30) * 8 * 4
+    assert table().floor() == pytest.approx((gated / 4 + 2000 - gated) / 2000)
+
+
+def decide(policy: Policy, weights: torch.Tensor) -> None:
+    for layer in range(2):
+        policy.decisions[layer] = Decision(weights, torch.tensor([[1.0, 0.0]]).expand(2, 2))
+
+
+@pytest.mark.parametrize("square", [True, False])
+@pytest.mark.parametrize("only_correct", [True, False])
+def test_efficiency_loss_is_the_recalled_formula(square: bool, only_correct: bool) -> None:
+    policy = Policy(table(), efficiency_weight=3.0)
+    decide(policy, torch.tensor([[1.0, 0.0], [0.0, 0.9]]))
+    policy.scores = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
+    labels = [SimpleNamespace(gt_label=torch.tensor([label])) for label in (0, 0)]
+    model = SimpleNamespace(loss=lambda inputs, samples: {"loss_cls": torch.tensor(1.0)})
+    losses = AdaptiveLoss(model, policy, square=square, only_correct=only_correct)(None, labels)
+    gated = (10 + 30) * 8 * 4
+    shares = [1.0, (gated / 2 + 2000 - gated) / 2000]
+    paid = [share**2 if square else share for share in shares]
+    if only_correct:
+        paid[1] = 0.0  # the second clip is classified wrongly
+    assert float(losses["loss_efficiency"]) == pytest.approx(3.0 * sum(paid) / 2)
+    assert float(losses["macs_share"]) == pytest.approx(sum(shares) / 2)
+
+
+def test_the_gradient_of_the_share_closes_full_branches() -> None:
+    policy = Policy(table())
+    weights = torch.tensor([[0.9, 0.1], [0.9, 0.1]], requires_grad=True)
+    decide(policy, weights)
+    policy.share().sum().backward()
+    assert weights.grad is not None
+    assert (weights.grad[:, 0] > 0).all()
+    assert (weights.grad[:, 1] < 0).all()
+
+
+def test_the_target_comes_down_to_the_goal_and_stays() -> None:
+    controller = Controller(0.6)
+    targets = [controller.target(p / 10) for p in range(11)]
+    assert targets[0] == 1.0
+    assert targets[-1] == pytest.approx(0.6)
+    assert targets == sorted(targets, reverse=True)
+
+
+@pytest.mark.parametrize(("share", "sign"), [(1.0, 1), (0.2, -1)], ids=["over", "under"])
+def test_the_weight_pushes_towards_the_target(share: float, sign: int) -> None:
+    controller = Controller(0.6)
+    weight = [controller.step(share, 1.0) for _ in range(30)][-1]
+    assert math.copysign(1, weight) == sign
+
+
+def test_a_hook_without_budget_or_weight_is_an_error() -> None:
+    with pytest.raises(ValueError, match="budget"):
+        BudgetHook(None)

@@ -1,0 +1,169 @@
+"""The path that skips computes what the path that masks computes, and no more than it is priced at."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from registry.macs import count
+from registry.recognizers.forward import recognizer_forward
+from registry.tables import RECOGNIZERS
+from registry.vared.gate import Gate
+from registry.vared.recognizer import adapt
+from registry.vared.settings import VaRedSettings
+
+Make = Callable[[str], tuple[nn.Module, Tensor]]
+TOLERANCE = 1e-5
+
+SETTINGS = {
+    "default": VaRedSettings(),
+    "before": VaRedSettings(placement="before"),
+    "scale-3": VaRedSettings(cheap="scale", search_space=3),
+    "depthwise": VaRedSettings(cheap="depthwise"),
+    "normalised": VaRedSettings(normalise=True),
+    "time": VaRedSettings(axes=("time",)),
+    "channel": VaRedSettings(axes=("channel",), gate_norm="batch", gate_input="frames"),
+}
+
+
+def adapted(make: Make, name: str, vared: VaRedSettings) -> tuple[nn.Module, nn.Module, Tensor]:
+    """A dense recognizer, its adaptive twin, and a batch of clips."""
+    dense, example = make(name)
+    recognizer = copy.deepcopy(dense)
+    adapt(recognizer, vared, example)
+    for module in recognizer.modules():
+        if isinstance(module, Gate):  # gates that disagree from clip to clip
+            nn.init.normal_(module.excite.weight, std=1.0)
+            nn.init.normal_(module.excite.bias, mean=0.3, std=0.6)
+    torch.manual_seed(1)
+    return dense, recognizer.eval(), torch.randn(3, *example.shape[1:])
+
+
+def both_paths(recognizer: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
+    outputs = []
+    for skip in (False, True):
+        recognizer.vared.skip = skip
+        with torch.no_grad():
+            outputs.append(recognizer_forward(recognizer, clips))
+    return outputs[0], outputs[1]
+
+
+def assert_close(ours: Tensor, theirs: Tensor) -> None:
+    assert (ours - theirs).abs().max() <= TOLERANCE * theirs.abs().max().clamp_min(1)
+
+
+@pytest.mark.parametrize("vared", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_learnt_routes_skip_to_the_masked_output(
+    make_recognizer: Make, name: str, vared: VaRedSettings
+) -> None:
+    _, recognizer, clips = adapted(make_recognizer, name, vared)
+    masked, skipped = both_paths(recognizer, clips)
+    assert_close(skipped, masked)
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_mix_of_routes_skips_to_the_masked_output(
+    make_recognizer: Make, name: str, data: st.DataObject
+) -> None:
+    _, recognizer, clips = adapted(make_recognizer, name, VaRedSettings(search_space=3))
+    seed = data.draw(st.integers(0, 2**20))
+    size = (len(clips), len(recognizer.vared.costs), 2)
+    recognizer.vared.routes = torch.randint(
+        0, 3, size, generator=torch.Generator().manual_seed(seed)
+    )
+    masked, skipped = both_paths(recognizer, clips)
+    assert_close(skipped, masked)
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_full_gates_give_the_dense_output_to_the_bit(make_recognizer: Make, name: str) -> None:
+    dense, recognizer, clips = adapted(make_recognizer, name, VaRedSettings())
+    with torch.no_grad():
+        expected = recognizer_forward(dense, clips)
+        recognizer.vared.full = True
+        assert torch.equal(recognizer_forward(recognizer, clips), expected)
+        recognizer.vared.full = False
+        recognizer.vared.routes = torch.zeros(1, len(recognizer.vared.costs), 2)
+        assert torch.equal(recognizer_forward(recognizer, clips), expected)
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_only_gates_and_cheap_operations_are_new_in_the_state(
+    make_recognizer: Make, name: str
+) -> None:
+    dense, recognizer, _ = adapted(make_recognizer, name, VaRedSettings(cheap="scale"))
+    missing, unexpected = recognizer.load_state_dict(dense.state_dict(), strict=False)
+    assert unexpected == []
+    assert missing
+    assert all(".vared." in key for key in missing)
+
+
+@pytest.mark.parametrize("route", [(0, 0), (1, 0), (0, 1), (1, 1)], ids=str)
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_a_route_costs_what_two_counters_see(
+    make_recognizer: Make, name: str, route: tuple[int, int]
+) -> None:
+    dense, recognizer, clips = adapted(make_recognizer, name, VaRedSettings())
+    policy = recognizer.vared
+    policy.routes = torch.tensor(route).expand(1, len(policy.costs), 2)
+    ledger = count(recognizer, clips[:1], recognizer_forward)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        recognizer_forward(recognizer, clips[:1])
+    assert counter.get_total_flops() == 2 * ledger.flop_counter_macs
+    executed, columns = policy.executed(), ledger.by_column()
+    layers = sum(columns[column] for column in ("conv", "linear", "norm", "pool"))
+    assert int(executed.layer.sum()) + executed.static == layers
+    assert columns["rebuild"] == pytest.approx(int(executed.rebuild.sum()), rel=0.01)
+    assert not ledger.unknown
+    if route == (0, 0):
+        assert layers == count(dense, clips[:1], recognizer_forward).total
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_learnt_routes_cost_what_runs(make_recognizer: Make, name: str) -> None:
+    _, recognizer, clips = adapted(make_recognizer, name, VaRedSettings())
+    totals = [count(recognizer, clip[None], recognizer_forward).total for clip in clips]
+    both_paths(recognizer, clips)
+    priced = recognizer.vared.executed().total().tolist()
+    assert priced == pytest.approx(totals, rel=1e-4)
+    assert len(set(priced)) > 1  # the routes did differ
+
+
+def test_both_halves_of_a_split_convolution_have_gates(make_recognizer: Make) -> None:
+    _, recognizer, _ = adapted(make_recognizer, "r2plus1d", VaRedSettings())
+    names = [layer.name for layer in recognizer.vared.costs.layers]
+    spatial = [name for name in names if name.endswith("conv_s")]
+    temporal = [name for name in names if name.endswith("conv_t")]
+    assert len(spatial) == len(temporal) == len(names) / 2
+
+
+def test_both_pathways_have_gates(make_recognizer: Make) -> None:
+    _, recognizer, _ = adapted(make_recognizer, "slowfast", VaRedSettings())
+    names = [layer.name for layer in recognizer.vared.costs.layers]
+    for pathway in ("slow_path", "fast_path"):
+        assert any(pathway in name for name in names)
+
+
+def test_what_stays_dense_is_listed_with_its_reason(make_recognizer: Make) -> None:
+    dense, example = make_recognizer("r2plus1d")
+    surgery = adapt(copy.deepcopy(dense), VaRedSettings(exclude=("conv_t",)), example)
+    assert surgery.left
+    assert set(surgery.left.values()) == {"excluded by the settings"}
+    assert all(name.endswith("conv_t") for name in surgery.left)
+    assert all(name.endswith("conv_s") for name in surgery.converted)
+
+
+def test_a_recognizer_without_a_gated_layer_is_an_error(make_recognizer: Make) -> None:
+    dense, example = make_recognizer("tsn")
+    with pytest.raises(ValueError, match="no convolution"):
+        adapt(dense, VaRedSettings(exclude=("backbone",)), example)
