@@ -51,9 +51,18 @@ def run(payload: Mapping[str, Any], report: Callable[[dict[str, float]], None]) 
     torch.set_num_threads(int(payload.get("threads", 1)))
     store = Store(Path(payload["runs"]))
     data_root = None if payload.get("data_root") is None else Path(payload["data_root"])
-    record = measure(trial, data_root, store.attempt(trial.key), report)
+    record = measure(trial, data_root, _attempt(store, trial), report)
     store.write_record(record)
     return {"key": record.key, "status": record.status}
+
+
+def _attempt(store: Store, trial: Trial) -> Path:
+    """A new folder for the logs of this attempt, numbered after those that are there."""
+    attempts = store.trial_folder(trial.key).path / "attempts"
+    attempts.mkdir(parents=True, exist_ok=True)
+    folder = attempts / f"{1 + sum(1 for _ in attempts.iterdir())}"
+    folder.mkdir()
+    return folder
 
 
 @dataclass(frozen=True)

@@ -97,24 +97,27 @@ class DynamicConv(nn.Module):
 
     def _skip(self, x: Tensor, decision: Decision) -> Tensor:
         """Run each group of clips that share their live branches by itself."""
-        live = torch.cat([decision.channel, decision.time], 1) > 0
-        routes, members = torch.unique(live, dim=0, return_inverse=True)
-        if len(routes) == 1:
-            return self._run(x, decision, *self._branches(routes[0]))
+        groups: dict[tuple[bool, ...], list[int]] = {}
+        for clip, row in enumerate((torch.cat([decision.channel, decision.time], 1) > 0).tolist()):
+            groups.setdefault(tuple(row), []).append(clip)
+        if len(groups) == 1:
+            return self._run(x, decision, *self._branches(next(iter(groups))))
         outputs, order = [], []
         clips = self._unfold(x)
-        for number, route in enumerate(routes):
-            chosen = (members == number).nonzero().flatten()
+        for live, chosen in groups.items():
             part = Decision(decision.channel[chosen], decision.time[chosen])
-            y = self._run(self._fold(clips[chosen]), part, *self._branches(route))
+            y = self._run(self._fold(clips[chosen]), part, *self._branches(live))
             outputs.append(self._unfold(y, len(chosen)))
-            order.append(chosen)
-        return self._fold(torch.cat(outputs)[torch.cat(order).argsort()])
+            order += chosen
+        return self._fold(torch.cat(outputs)[torch.tensor(order).argsort()])
 
-    def _branches(self, live: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Indices of live branches of the channel and the time axis, from one row of booleans."""
-        channel, time = live.split(self.gate.num_branches)
-        return tuple(channel.nonzero().flatten().tolist()), tuple(time.nonzero().flatten().tolist())
+    def _branches(self, live: tuple[bool, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Indices of live branches of the channel and the time axis, from one clip's booleans."""
+        num_channel = self.gate.num_branches[0]
+        channel, time = live[:num_channel], live[num_channel:]
+        return tuple(i for i, on in enumerate(channel) if on), tuple(
+            i for i, on in enumerate(time) if on
+        )
 
     def _run(
         self, x: Tensor, decision: Decision, channel: tuple[int, ...], time: tuple[int, ...]

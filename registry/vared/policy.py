@@ -78,8 +78,8 @@ class Policy:
 
 
 def _one_hot(index_N: Tensor, num_branches: int) -> Tensor:
-    clamped = index_N.long().clamp_max(num_branches - 1)
-    return torch.nn.functional.one_hot(clamped, num_branches).float()
+    clamped = index_N.clamp_max(num_branches - 1)
+    return (clamped[:, None] == torch.arange(num_branches).to(clamped)).float()
 
 
 def _padded(weights: Sequence[Tensor]) -> Tensor:
