@@ -29,7 +29,12 @@ Budgets = Annotated[Path, typer.Argument(help="The sweep's file, such as budgets
 Runs = Annotated[Path, typer.Option(help="Folder that results go to.")]
 DataRoot = Annotated[
     Path | None,
-    typer.Option(help="Folder that the data sets' relative paths start at.", envvar="DATA_ROOT"),
+    typer.Option(
+        help="Folder that the data sets' relative paths start at; by default the current one.",
+        envvar="DATA_ROOT",
+        exists=True,
+        file_okay=False,
+    ),
 ]
 OfSweep = Annotated[str, typer.Argument(help="A sweep's name, or its budgets.yaml.")]
 RUNS = Path("runs")
@@ -66,7 +71,7 @@ def sweep(
     """Run what is missing of a sweep, then write its tables and figures."""
     from . import commands
 
-    request = _request(budgets, data_root, runs, executor, retry_failed)
+    request = _request(budgets, data_root, runs, executor, retry_failed, will_run=not dry_run)
     if dry_run:
         _exit(commands.dry_run(request, _console()))
     asks = not yes and sys.stdin.isatty()
@@ -163,12 +168,19 @@ def main() -> None:
 
 
 def _request(
-    budgets: Path, data_root: Path | None, runs: Path, executor: str = "", retry: bool = False
+    budgets: Path,
+    data_root: Path | None,
+    runs: Path,
+    executor: str = "",
+    retry: bool = False,
+    will_run: bool = False,
 ) -> Request:
     from .commands import read_request
     from .sweep import Settings
 
-    return read_request(budgets, Settings(runs, data_root, retry), executor or None)
+    # a worker starts in another folder, so the current one is meant by its whole path
+    settings = Settings(runs, data_root or Path.cwd(), retry)
+    return read_request(budgets, settings, executor or None, will_run)
 
 
 def _name(sweep: str) -> str:

@@ -12,7 +12,8 @@ from rich.console import Console
 from results.store import Store
 from results.tracking_uri import TrackingError
 
-from .budgets import Sweep, load
+from .budgets import BudgetsError, Sweep, load
+from .concerns import concerns
 from .cost import Cost, dense_size, estimate, experience
 from .expand import Manifests, manifests, trials_of
 from .plan import Plan, make_plan
@@ -21,6 +22,7 @@ from .progress import watching
 from .publish import Published, mirror, probe, publish, tracking_uri
 from .show import (
     line,
+    show_concerns,
     show_damaged,
     show_failures,
     show_files,
@@ -54,19 +56,38 @@ class Request:
     @property
     def uri(self) -> str | None:
         """Where MLflow keeps the mirror."""
-        folder = self.store.sweep_folder(self.sweep.name)
-        return tracking_uri(self.sweep.tracking.mlflow, folder)
+        return _uri(self.sweep, self.store)
+
+    @property
+    def concerns(self) -> list[str]:
+        """What a person should know of the data."""
+        return concerns(self.trials, self.found)
 
 
-def read_request(path: Path, settings: Settings, executor: str | None = None) -> Request:
+def read_request(
+    path: Path, settings: Settings, executor: str | None = None, will_run: bool = False
+) -> Request:
     """Return what a file asks for.
+
+    Args:
+        path: A budgets.yaml.
+        settings: Paths, and what runs again.
+        executor: Takes the place of the file's.
+        will_run: Try the places that results go to before the clips are looked at, since the
+            first look at them decodes every one.
 
     Raises:
         BudgetsError: All mistakes in it.
+        StoreError, TrackingError: It will run, but results could not be kept.
     """
     sweep = load(path, executor)
-    found = manifests(sweep, settings.data_root)
-    return Request(sweep, tuple(trials_of(sweep, found)), found, settings)
+    if will_run:
+        _try_places(sweep, settings)
+    try:
+        found = manifests(sweep, settings.data_root)
+        return Request(sweep, tuple(trials_of(sweep, found)), found, settings)
+    except BudgetsError as error:
+        raise BudgetsError(str(path), error.problems) from None
 
 
 def run_sweep(
@@ -83,12 +104,12 @@ def run_sweep(
         0, 1 if a trial failed in this run, 130 if it was interrupted.
     """
     store, name = request.store, request.sweep.name
-    store.check_writable()
-    probe(request.uri)
+    _try_places(request.sweep, request.settings)
     with sole_sweep(store, name):
         plan = prepare(request.sweep, request.trials, request.settings)
         todo = plan.todo(request.settings.retry_failed)
         show_plan(console, plan, todo, None)
+        show_concerns(console, request.concerns)
         if todo and confirm and not confirm(cost_of(request, todo)):
             return 0
         tally = _run(request, plan, console)
@@ -101,6 +122,7 @@ def dry_run(request: Request, console: Console) -> int:
     todo = plan.todo(request.settings.retry_failed)
     show_plan(console, plan, todo, cost_of(request, todo))
     show_trials(console, "To run", todo)
+    show_concerns(console, request.concerns)
     return 0
 
 
@@ -145,6 +167,16 @@ def cost_of(request: Request, trials: Sequence[Trial]) -> Cost:
     return estimate(trials, num_clips, experience(request.store), dense_size)
 
 
+def _try_places(sweep: Sweep, settings: Settings) -> None:
+    store = Store(settings.runs)
+    store.check_writable()
+    probe(_uri(sweep, store))
+
+
+def _uri(sweep: Sweep, store: Store) -> str | None:
+    return tracking_uri(sweep.tracking.mlflow, store.sweep_folder(sweep.name))
+
+
 def _published(store: Store, name: str) -> Published:
     try:
         store.read_sweep(name)
@@ -187,6 +219,7 @@ def _end(request: Request, console: Console, plan: Plan, tally: Tally) -> int:
     published = _publish(request, console)
     if published:
         show_results(console, published.records)
+    show_concerns(console, request.concerns)
     skipped = 0 if request.settings.retry_failed else len(plan.failed)
     show_tally(console, tally, skipped)
     if published:

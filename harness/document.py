@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from .problems import BudgetsError
+from .problems import BudgetsError, nearest
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,13 +42,20 @@ def read_mapping(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         document = yaml.load(text, _Loader)  # noqa: S506 - derives from SafeLoader
     except (OSError, UnicodeDecodeError) as error:
-        raise BudgetsError(str(path), [f"cannot be read: {error}"]) from None
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        hint = "" if path.exists() else _nearest_file(path)
+        raise BudgetsError(str(path), [f"cannot be read: {reason}.{hint}"]) from None
     except yaml.YAMLError as error:
         raise BudgetsError(str(path), [_syntax(error)]) from None
     if not isinstance(document, dict):
         kind = "empty" if document is None else f"a {type(document).__name__}"
         raise BudgetsError(str(path), [f"the root must be a mapping of keys, but is {kind}"])
     return {str(key): value for key, value in document.items()}
+
+
+def _nearest_file(path: Path) -> str:
+    files = [file.name for ending in ("yaml", "yml") for file in path.parent.glob(f"*.{ending}")]
+    return nearest(path.name, files)
 
 
 def _syntax(error: yaml.YAMLError) -> str:

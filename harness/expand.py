@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ def expand(sweep: Sweep, data_root: Path | None = None) -> list[Trial]:
         data_root: Folder that data sets given by relative paths lie in.
 
     Raises:
-        BudgetsError: Too many trials, a data set that cannot be used, or a combination of
-            settings that a method refuses.
+        BudgetsError: Too many trials, data sets that cannot be used, clips that a recognizer does
+            not take, or a combination of settings that a method refuses.
     """
     return trials_of(sweep, manifests(sweep, data_root))
 
@@ -51,10 +52,11 @@ def manifests(sweep: Sweep, data_root: Path | None) -> Manifests:
     """Return what each data set consists of.
 
     Raises:
-        BudgetsError: All data sets that cannot be used, each with what is wrong with it.
+        BudgetsError: All data sets that cannot be used, each with what is wrong with it, and all
+            recognizers that do not take clips as long as they are asked to.
     """
     found: Manifests = {}
-    problems: list[str] = []
+    problems = list(_misfits(sweep))
     for number, entry in enumerate(sweep.datasets):
         source = tables.DATASETS.load(entry.name)
         settings = source.settings_type.model_validate(entry.settings)
@@ -87,6 +89,25 @@ def trials_of(sweep: Sweep, found: Manifests) -> list[Trial]:
     for trial in trials:
         unique.setdefault(trial.key, trial)
     return list(unique.values())
+
+
+def _misfits(sweep: Sweep) -> Iterator[str]:
+    # found here, since in a trial it would be found again in every one of them
+    searched = [variant.recipe for variant in _variants(sweep)]
+    for number, entry in enumerate(sweep.recognizers):
+        recognizer = tables.RECOGNIZERS.load(entry.name)
+        lengths = {
+            _recipe(sweep.recipe, dataset.recipe, entry.recipe, recipe).frames
+            for dataset in sweep.datasets
+            for recipe in searched
+        }
+        for num_frames in sorted(lengths):
+            try:
+                recognizer.config(
+                    scale=sweep.scale, num_classes=2, num_frames=num_frames, dropout=0.0
+                )
+            except ValueError as error:
+                yield f"`recognizers[{number}]` ({entry.label}) with `frames`: {error}"
 
 
 def _guard(sweep: Sweep, variants: list[_Variant]) -> None:

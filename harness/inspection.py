@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.table import Table
 
-from .problems import UserError
+from registry.interfaces import Scale
+
+from .problems import UserError, nearest
 from .show import line
 
 NUM_LAYERS_SHOWN = 12
@@ -27,6 +29,11 @@ def macs(
     """Print what a dense recognizer executes, and what could not be counted."""
     from registry.macs import summarise
 
+    if scale not in get_args(Scale):
+        choices = get_args(Scale)
+        raise UserError(
+            f"unknown scale {scale!r}.{nearest(scale, choices)} Choices: {', '.join(choices)}"
+        )
     try:
         summary = summarise(name, scale=scale, size=size, frames=frames)
     except (LookupError, ValueError) as error:

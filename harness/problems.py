@@ -33,7 +33,7 @@ class BudgetsError(ValueError):
         self.source = source
         self.problems = tuple(problems)
         count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        super().__init__("\n  ".join([f"{source}: {count}.", *problems]))
+        super().__init__("\n  ".join([f"{source}: {count}.", *map(_indented, problems)]))
 
 
 class Strict(BaseModel):
@@ -129,8 +129,13 @@ def _sentence(line: Mapping[str, Any]) -> str:
     if kind == "value_error":
         return f"{where}: {context['error']}"
     rule = message.replace("Input should", "must").replace("Value should", "must")
+    rule = rule.replace("a valid tuple", "a list")  # what YAML calls it
     hint = nearest(line["input"], str(context.get("expected", "")).split("'")[1::2])
     return f"{where} {rule}, but got {_shown(line['input'])}.{hint}"
+
+
+def _indented(problem: str) -> str:
+    return problem.replace("\n", "\n  ")
 
 
 def _shown(value: object) -> str:

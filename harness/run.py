@@ -126,7 +126,7 @@ def measure(
         environment=environment(),
         started_at=started.isoformat(timespec="seconds"),
         finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        warnings=tuple(prepared.notes),
+        warnings=(*bench.splits.warnings, *prepared.notes),
         unreadable_clips=evaluation.unreadable,
     )
 
@@ -195,7 +195,9 @@ def _latency(prepared: Prepared, bench: Bench) -> Latency:
 def _budget_status(budget: float | None, share: float) -> Any:
     if budget is None:
         return None
-    return "met" if budget - WINDOW <= share <= budget else "infeasible"
+    if share > budget:
+        return "infeasible"
+    return "met" if share >= budget - WINDOW else "under"
 
 
 def _history(trained: Trained) -> tuple[dict[str, float], ...]:

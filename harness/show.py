@@ -49,6 +49,12 @@ def show_failures(console: Console, plan: Plan) -> None:
         line(console, f"  {trial.key}  {name_of(trial)}: {reason}")
 
 
+def show_concerns(console: Console, concerns: Sequence[str]) -> None:
+    """Print what a person should know of the data."""
+    for text in concerns:
+        line(console, f"warning: {text}")
+
+
 def show_damaged(console: Console, damaged: Mapping[str, str]) -> None:
     """Print which records could not be read; they count as missing."""
     for message in damaged.values():

@@ -43,7 +43,6 @@ class Recipe(BaseModel):
     dropout: float = Field(default=0.2, ge=0, lt=1, description="dropout before the classifier")
     frames: int = Field(default=8, ge=1, description="frames a clip is sampled to")
     size: int = Field(default=56, ge=16, description="side of the square input, pixels")
-    val_every: int = Field(default=5, ge=1, description="epochs between validations while training")
 
 
 class Trial(BaseModel):

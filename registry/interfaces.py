@@ -34,7 +34,9 @@ class Recognizer(ABC):
     input_format: InputFormat
 
     @abstractmethod
-    def config(self, *, scale: Scale, num_classes: int, num_frames: int, dropout: float) -> dict[str, Any]:
+    def config(
+        self, *, scale: Scale, num_classes: int, num_frames: int, dropout: float
+    ) -> dict[str, Any]:
         """Return the MMEngine `model` config: no `pretrained`, nothing to download."""
 
 
@@ -90,12 +92,16 @@ class Manifest:
         num_train: Clips listed for training.
         num_val: Clips listed for validation: the denominator of every accuracy.
         unreadable: Names of clips that do not decode, each with the reason.
+        num_frames: Frames of each clip that decodes; empty where clips are generated.
+        warnings: What else a person should know before training, one sentence each.
     """
 
     digest: str
     num_train: int
     num_val: int
     unreadable: tuple[str, ...] = ()
+    num_frames: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,12 +110,13 @@ class Splits:
 
     Each item is what MMAction2's `PackActionInputs` makes: dict(inputs=uint8 Tensor,
     data_samples=ActionDataSample with gt_label). `inputs` has the shape (T, 3, S, S) for "NCHW" and
-    (1, 3, T, S, S) for "NCTHW".
+    (1, 3, T, S, S) for "NCTHW". `warnings` say what was left out or repeated; records keep them.
     """
 
     train: Dataset[Any]
     val: Dataset[Any]
     class_names: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class ClipSource(ABC):

@@ -90,8 +90,9 @@ class Record(_Frozen):
     latency: Latency | None = None
     num_params: int | None = None
     num_params_dense: int | None = None
-    budget_status: Literal["met", "infeasible"] | None = None
-    """None where the method takes no budget. "infeasible": the nearest reached is `macs.share`."""
+    budget_status: Literal["met", "under", "infeasible"] | None = None
+    """None where the method takes no budget. "under": more than 5 points below it. "infeasible":
+    above it; the nearest reached is `macs.share`."""
 
     train_time_s: float | None = None
     wall_time_s: float | None = None

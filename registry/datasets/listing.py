@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 MOST_SHOWN = 20
 """Faults named one by one; of the rest only the number is told."""
+
+MOST_CLASSES = 10_000
+"""A label beyond is a slip, such as a file's number: the classifier would not fit in memory."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,12 @@ class ListReader:
         """
         faults: list[str] = []
         names = self._classes(classes, faults) if classes else None
-        train_clips = self._clips(train, faults)
-        val_clips = self._clips(val, faults)
+        train_clips, train_is_whole = self._clips(train, faults)
+        val_clips, _ = self._clips(val, faults)
         everything = [*train_clips, *val_clips]
         faults += _label_faults(everything, names)
-        faults += _one_class(train, train_clips)
+        if train_is_whole:  # else the other class may stand in a line that could not be read
+            faults += _one_class(train, train_clips)
         faults += _repeated(train_clips, val_clips)
         raise_faults(self.root, faults)
         count = len(names) if names else 1 + max(clip.label for clip in everything)
@@ -84,14 +88,16 @@ class ListReader:
             faults.append(f"{file}: one class only ({names[0]}); classifying needs two")
         return tuple(names) or None
 
-    def _clips(self, file: str, faults: list[str]) -> list[Clip]:
+    def _clips(self, file: str, faults: list[str]) -> tuple[list[Clip], bool]:
+        """Return the clips of a list, and whether every line gave one."""
         clips = []
-        for number, text in self._lines(file, faults):
+        lines = self._lines(file, faults)
+        for number, text in lines:
             try:
                 clips.append(self._clip(text, f"{file}:{number}"))
             except ValueError as error:
                 faults.append(f"{file}:{number}: {error}")
-        return clips
+        return clips, len(clips) == len(lines)
 
     def _lines(self, file: str, faults: list[str]) -> list[tuple[int, str]]:
         """Return the lines that are not blank, with their numbers from 1."""
@@ -111,8 +117,8 @@ class ListReader:
             raise ValueError(f"a line must be `path label`, but got {text!r}")
         name = name.strip()
         path, backwards = self._video(name)
-        if not path.is_file():
-            role = f"the forward original of {name}" if backwards else "the clip"
+        role = f"the forward original of {name}" if backwards else "the clip"
+        if not _is_file(path):
             raise ValueError(f"{role} is missing: {path}")
         return Clip(name, _label(label), path, backwards, line)
 
@@ -131,15 +137,27 @@ def raise_faults(root: Path, faults: list[str]) -> None:
     """
     if not faults:
         return
-    shown = "\n".join(f"  {fault}" for fault in faults[:MOST_SHOWN])
-    rest = f"\n  and {len(faults) - MOST_SHOWN} more" if len(faults) > MOST_SHOWN else ""
-    raise ValueError(f"{len(faults)} fault(s) in the data set at {root}:\n{shown}{rest}")
+    raise ValueError(f"{len(faults)} fault(s) in the data set at {root}:\n{shortened(faults)}")
+
+
+def shortened(lines: Sequence[str]) -> str:
+    """Return the first lines, indented, and the number of the others."""
+    shown = "\n".join(f"  {line}" for line in lines[:MOST_SHOWN])
+    rest = f"\n  and {len(lines) - MOST_SHOWN} more" if len(lines) > MOST_SHOWN else ""
+    return shown + rest
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 text (byte {error.start})"
     return f"cannot be read ({error.strerror})"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than any file's
+        return False
 
 
 def _label(text: str) -> int:
@@ -150,10 +168,10 @@ def _label(text: str) -> int:
 
 
 def _label_faults(clips: list[Clip], names: tuple[str, ...] | None) -> Iterable[str]:
-    limit = f"0..{len(names) - 1}" if names else ">= 0"
+    last = (len(names) if names else MOST_CLASSES) - 1
     for clip in clips:
-        if clip.label < 0 or (names and clip.label >= len(names)):
-            yield f"{clip.line}: the label must be in {limit}, but got {clip.label}"
+        if not 0 <= clip.label <= last:
+            yield f"{clip.line}: the label must be in 0..{last}, but got {clip.label}"
 
 
 def _one_class(file: str, clips: list[Clip]) -> Iterable[str]:

@@ -53,7 +53,7 @@ class MotionSettings(BaseModel):
     length: int = Field(12, ge=2)
     size: int = Field(64, ge=16, le=256)
     stillness: tuple[Share, Share] = (0.0, 0.5)
-    complexity: tuple[Share, Share] = (0.0, 1.0)
+    complexity: tuple[Share, Share] = (0.0, 0.5)
     noise: float = Field(6.0, ge=0)
     seed: int = Field(0, ge=0)
 

@@ -39,12 +39,12 @@ class Pose:
 
 def _circle(progress: float) -> Pose:
     turn = 2 * math.pi * 0.75 * progress
-    return Pose(x=0.16 * math.cos(turn), y=0.16 * math.sin(turn))
+    return Pose(x=0.2 * math.cos(turn), y=0.2 * math.sin(turn))
 
 
 MOTIONS: dict[tuple[str, str], Callable[[float], Pose]] = {
-    ("right", "left"): lambda p: Pose(x=0.4 * (p - 0.5)),
-    ("down", "up"): lambda p: Pose(y=0.4 * (p - 0.5)),
+    ("right", "left"): lambda p: Pose(x=0.5 * (p - 0.5)),
+    ("down", "up"): lambda p: Pose(y=0.5 * (p - 0.5)),
     ("grow", "shrink"): lambda p: Pose(scale=0.7 + 0.7 * p),
     ("turn_left", "turn_right"): lambda p: Pose(angle=120.0 * (p - 0.5)),
     ("fade_in", "fade_out"): lambda p: Pose(opacity=0.25 + 0.75 * p),

@@ -56,7 +56,7 @@ class MotionClip:
         x, y = random.integers(left, right - size + 1), random.integers(0, height - size + 1)
         patch = photo[y : y + size, x : x + size].astype(np.float32)
         mean = patch.mean(axis=(0, 1))
-        shaded = mean + (0.2 + 0.8 * self.complexity) * (patch - mean)
+        shaded = mean + (0.2 + 0.6 * self.complexity) * (patch - mean)
         return np.ascontiguousarray(shaded.transpose(2, 0, 1), np.float32)
 
     def _mover(self, shades: Shades, random: np.random.Generator) -> Layer:

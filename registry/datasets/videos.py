@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from .._mmaction import import_mmaction
 from ..interfaces import ClipShape, Manifest, Splits
 from .decoding import DecoderChoice, iterate_frames
 from .inspection import Video, inspect_videos
-from .listing import Clip, Listing
+from .listing import Clip, Listing, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,11 @@ class VideoSettings(BaseModel):
 
 
 def describe(listing: Listing, settings: VideoSettings) -> Manifest:
-    """Return the manifest; decodes every clip that was not seen before, to its end."""
+    """Return the manifest; decodes every clip that was not seen before, to its end.
+
+    Raises:
+        ValueError: As `open_splits`.
+    """
     videos = inspect_videos(listing.paths, settings.decoder)
     digest = hashlib.sha256(json.dumps(listing.class_names).encode())
     unreadable: dict[str, None] = {}  # a set that keeps the order
@@ -50,7 +54,15 @@ def describe(listing: Listing, settings: VideoSettings) -> Manifest:
             digest.update(video.sha256.encode())
             if video.decoder is None:
                 unreadable[f"{clip.name}: {video.reason}"] = None
-    return Manifest(digest.hexdigest(), len(listing.train), len(listing.val), tuple(unreadable))
+    train = _readable(listing.train, videos)
+    return Manifest(
+        digest.hexdigest(),
+        len(listing.train),
+        len(listing.val),
+        tuple(unreadable),
+        tuple(videos[clip.path].num_frames for clip in (*train, *_decodable(listing.val, videos))),
+        tuple(_untrained(train, listing.val)),
+    )
 
 
 def open_splits(listing: Listing, settings: VideoSettings, shape: ClipShape, seed: int) -> Splits:
@@ -60,41 +72,77 @@ def open_splits(listing: Listing, settings: VideoSettings, shape: ClipShape, see
     stay, all zero and with `unreadable` true in their metainfo.
 
     Raises:
-        ValueError: No training clip is readable.
+        ValueError: The training clips that are readable are none, or all of one class.
     """
     videos = inspect_videos(listing.paths, settings.decoder)
-    footage = _Footage(videos, settings.cache_gb, shape)
     train = _readable(listing.train, videos)
-    _warn_short([*train, *listing.val], videos, shape.num_frames)
+    footage = _Footage(videos, settings.cache_gb, shape)
+    warnings = (
+        *_left_out(listing.train, videos),
+        *_short((*train, *listing.val), videos, shape.num_frames),
+        *_untrained(train, listing.val),
+    )
+    for warning in warnings:
+        logger.warning(warning)
     return Splits(
         footage.split(train, listing.class_names, seed),
         footage.split(listing.val, listing.class_names, None),
         listing.class_names,
+        warnings,
     )
 
 
-def _readable(clips: tuple[Clip, ...], videos: Mapping[Path, Video]) -> tuple[Clip, ...]:
-    bad = [clip for clip in clips if videos[clip.path].decoder is None]
-    if len(bad) == len(clips):
-        raise ValueError(f"none of the {len(clips)} training clips can be decoded")
-    if bad:
-        logger.warning(
-            "%d of %d training clips cannot be decoded and are left out:\n%s",
-            len(bad),
-            len(clips),
-            "\n".join(f"  {clip.name}: {videos[clip.path].reason}" for clip in bad),
-        )
+def _decodable(clips: tuple[Clip, ...], videos: Mapping[Path, Video]) -> tuple[Clip, ...]:
     return tuple(clip for clip in clips if videos[clip.path].decoder)
 
 
-def _warn_short(clips: list[Clip], videos: Mapping[Path, Video], num_frames: int) -> None:
+def _unreadable(clips: tuple[Clip, ...], videos: Mapping[Path, Video]) -> list[str]:
+    bad = (clip for clip in clips if videos[clip.path].decoder is None)
+    return [f"{clip.name}: {videos[clip.path].reason}" for clip in bad]
+
+
+def _readable(clips: tuple[Clip, ...], videos: Mapping[Path, Video]) -> tuple[Clip, ...]:
+    """Return the training clips that decode, which must suffice to train on."""
+    good = _decodable(clips, videos)
+    bad = _unreadable(clips, videos)
+    if not good:
+        raise ValueError(
+            f"none of the {len(clips)} training clips can be decoded:\n{shortened(bad)}"
+        )
+    labels = {clip.label for clip in good}
+    if len(labels) == 1:
+        raise ValueError(
+            f"only one class (label {labels.pop()}) is left to train on, since {len(bad)} of "
+            f"{len(clips)} training clips cannot be decoded:\n{shortened(bad)}"
+        )
+    return good
+
+
+def _left_out(clips: tuple[Clip, ...], videos: Mapping[Path, Video]) -> Iterator[str]:
+    bad = _unreadable(clips, videos)
+    if bad:
+        rule = f"{len(bad)} of {len(clips)} training clips cannot be decoded and are left out"
+        yield "\n  ".join([f"{rule}:", *bad])
+
+
+def _short(clips: tuple[Clip, ...], videos: Mapping[Path, Video], num_frames: int) -> Iterator[str]:
     short = sum(0 < videos[clip.path].num_frames < num_frames for clip in clips)
     if short:
-        logger.warning(
-            "%d of %d clips have fewer than %d frames: frames are repeated",
-            short,
-            len(clips),
-            num_frames,
+        yield (
+            f"{short} of {len(clips)} clips have fewer than {num_frames} frames: "
+            "frames are repeated"
+        )
+
+
+def _untrained(train: tuple[Clip, ...], val: tuple[Clip, ...]) -> Iterator[str]:
+    """Yield that validation asks for classes which training never shows."""
+    labels = {clip.label for clip in train}
+    strange = [clip for clip in val if clip.label not in labels]
+    if strange:
+        missing = ", ".join(map(str, sorted({clip.label for clip in strange})))
+        yield (
+            f"{len(strange)} of {len(val)} validation clips are of classes that no training clip "
+            f"shows (labels {missing}): they count as wrong"
         )
 
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from .calibration import Shares, calibrate
 from .policy import Policy
-from .settings import TrainingSettings
+from .settings import ControlSettings
 
 PROPORTIONAL = 20.0
 INTEGRAL = 0.05
@@ -67,18 +67,18 @@ class BudgetHook(Hook):  # type: ignore[misc]
     Args:
         budget: Share of the dense MACs that the trained recognizer may execute on average, in
             (0, 1]; None with a fixed `efficiency_weight`.
-        settings: Of the training; in an MMAction2 config, a dict of `TrainingSettings` fields.
+        settings: Of the control; in an MMAction2 config, a dict of `ControlSettings` fields.
     """
 
     priority = "NORMAL"
 
     def __init__(
-        self, budget: float | None, settings: TrainingSettings | dict[str, Any] | None = None
+        self, budget: float | None, settings: ControlSettings | dict[str, Any] | None = None
     ) -> None:
         self.settings = (
             settings
-            if isinstance(settings, TrainingSettings)
-            else TrainingSettings(**(settings or {}))
+            if isinstance(settings, ControlSettings)
+            else ControlSettings(**(settings or {}))
         )
         if budget is None and self.settings.efficiency_weight is None:
             raise ValueError("BudgetHook needs a `budget` or a fixed `efficiency_weight`")
@@ -123,11 +123,14 @@ class BudgetHook(Hook):  # type: ignore[misc]
         if policy.frozen:
             self._calibrate(runner)
 
-    def after_train(self, runner: Any) -> None:
-        """Leave with the share in its window, or as near as the gates can come."""
-        policy = _policy(runner)
-        policy.full = False
-        self._calibrate(runner)
+    def after_train_epoch(self, runner: Any) -> None:
+        """Leave with the share in its window, or as near as the gates can come.
+
+        After the last epoch and not after training: checkpoints are written in between.
+        """
+        if runner.epoch + 1 == runner.max_epochs:
+            _policy(runner).full = False
+            self._calibrate(runner)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the controller's state beside the weights, as plain numbers."""

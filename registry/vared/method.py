@@ -46,7 +46,7 @@ class _VaRed(Method):
         )
         return Prepared(
             recognizer,
-            hooks=[BudgetHook(budget, settings.training)],
+            hooks=[BudgetHook(budget, settings.training.control)],
             paramwise={"vared": {"lr_mult": settings.training.gate_lr, "decay_mult": 0.0}},
             notes=_notes(surgery),
         )

@@ -52,19 +52,33 @@ class VaRedSettings(BaseModel):
         return (1, 2) if self.search_space == 2 else (1, 2, 4)
 
 
-class TrainingSettings(BaseModel):
-    """How gates are trained towards a budget."""
+class ControlSettings(BaseModel):
+    """How gates are steered to a budget while they train."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    efficiency_weight: float | None = Field(
+        None, description="fixed weight of the efficiency loss; None: steered to the budget (ours)"
+    )
+    warmup: float = Field(
+        0.25, ge=0, lt=1, description="share of steps with gates forced full (ours)"
+    )
+    settle: float = Field(
+        0.7, gt=0, le=1, description="share of steps after which gates rest (ours)"
+    )
+    margin: float = Field(0.02, ge=0, lt=0.05, description="aim this far under the budget (ours)")
+
+
+class TrainingSettings(ControlSettings):
+    """How gates are trained: the efficiency loss, their learning rate, and the control."""
 
     square: bool = Field(True, description="square the efficiency loss (recalled)")
     only_correct: bool = Field(
         True, description="press only on clips that are classified correctly (recalled)"
     )
-    efficiency_weight: float | None = Field(
-        None, description="fixed weight of the efficiency loss; None: steered to the budget (ours)"
-    )
     gate_lr: float = Field(10.0, gt=0, description="learning rate of gates, times the base (ours)")
-    warmup: float = Field(0.25, ge=0, lt=1, description="share of steps with gates forced full (ours)")
-    settle: float = Field(0.7, gt=0, le=1, description="share of steps after which gates rest (ours)")
-    margin: float = Field(0.02, ge=0, lt=0.05, description="aim this far under the budget (ours)")
+
+    @property
+    def control(self) -> ControlSettings:
+        """The part that `BudgetHook` needs."""
+        return ControlSettings(**{name: getattr(self, name) for name in ControlSettings.model_fields})

@@ -49,7 +49,7 @@ MISTAKES: list[tuple[str, Any, list[str]]] = [
     ("seeds", [0, -1], ["`seeds[1]`", "-1"]),
     ("seeds", [], ["`seeds`"]),
     ("scale", "dsk", ["`scale`", "'dsk'", "Did you mean 'desk'?"]),
-    ("recipe", {"epoch": 3}, ["`recipe.epoch`", "'epochs'", "val_every"]),
+    ("recipe", {"epoch": 3}, ["`recipe.epoch`", "'epochs'"]),
     ("recipe", {"epochs": 0}, ["`recipe.epochs`", "got 0"]),
     ("search", {"recipe.lrr": [1]}, ["`search[0].recipe.lrr`", "'recipe.lr'"]),
     ("search", {"recipe.lr": [0.1, -1]}, ["`search[0].recipe.lr[1]`", "-1"]),

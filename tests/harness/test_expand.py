@@ -134,7 +134,6 @@ RECIPE = Recipe(
     dropout=0,
     frames=8,
     size=56,
-    val_every=1,
 )
 
 

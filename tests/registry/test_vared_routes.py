@@ -43,7 +43,8 @@ def adapted(make: Make, name: str, vared: VaRedSettings) -> tuple[nn.Module, nn.
             nn.init.normal_(module.excite.weight, std=1.0)
             nn.init.normal_(module.excite.bias, mean=0.3, std=0.6)
     torch.manual_seed(1)
-    return dense, recognizer.eval(), torch.randn(3, *example.shape[1:])
+    contrast = torch.tensor([0.1, 1.0, 5.0]).view(-1, *[1] * (example.dim() - 1))
+    return dense, recognizer.eval(), contrast * torch.randn(3, *example.shape[1:])
 
 
 def both_paths(recognizer: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +61,7 @@ def assert_close(ours: Tensor, theirs: Tensor) -> None:
 
 
 @pytest.mark.parametrize("vared", SETTINGS.values(), ids=SETTINGS.keys())
-@pytest.mark.parametrize("name", RECOGNIZERS)
+@pytest.mark.parametrize("name", ["tsm", "r2plus1d"])  # time folded into the batch, and an axis
 def test_learnt_routes_skip_to_the_masked_output(
     make_recognizer: Make, name: str, vared: VaRedSettings
 ) -> None:
@@ -70,7 +71,7 @@ def test_learnt_routes_skip_to_the_masked_output(
 
 
 @pytest.mark.parametrize("name", RECOGNIZERS)
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_mix_of_routes_skips_to_the_masked_output(
     make_recognizer: Make, name: str, data: st.DataObject
