@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -18,6 +19,9 @@ GATHERED = frozenset({"settings", "axes", "options"})
 """Fields that hold what stands flat in the file; never part of a path people read."""
 
 _STANDARD = frozenset(get_args(ErrorType))
+_MAPPING = re.compile(r"a valid dictionary( or instance of \w+)?")
+"""What pydantic calls a thing that people who write YAML know as a mapping."""
+
 _T = TypeVar("_T")
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -129,7 +133,7 @@ def _sentence(line: Mapping[str, Any]) -> str:
     if kind == "value_error":
         return f"{where}: {context['error']}"
     rule = message.replace("Input should", "must").replace("Value should", "must")
-    rule = rule.replace("a valid tuple", "a list")  # what YAML calls it
+    rule = _MAPPING.sub("a mapping of keys", rule.replace("a valid tuple", "a list"))
     hint = nearest(line["input"], str(context.get("expected", "")).split("'")[1::2])
     return f"{where} {rule}, but got {_shown(line['input'])}.{hint}"
 

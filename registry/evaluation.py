@@ -88,18 +88,22 @@ def evaluate(recognizer: nn.Module, clips: Dataset[Any], batch: int, dense_macs:
                 parts["clips"].append(str(sample.metainfo.get("clip", len(parts["clips"]))))
             costs.append(_costs(policy, len(scores), dense_macs))
             routes.add()
-    totals = [torch.cat(column).cpu().numpy() for column in zip(*costs, strict=True)]
+    macs_N, gate_N, rebuild_N = (
+        torch.cat(column).cpu().numpy() for column in zip(*costs, strict=True)
+    )
     return Evaluation(
         np.concatenate(parts["scores"]),
         np.array(parts["labels"]),
         np.array(parts["readable"]),
-        *totals,
+        macs_N,
+        gate_N,
+        rebuild_N,
         clips=tuple(parts["clips"]),
         routes=routes.means(),
     )
 
 
-def verify_macs(recognizer: nn.Module, clips: Dataset[Any], indices: range) -> int:
+def verify_macs(recognizer: Any, clips: Dataset[Any], indices: range) -> int:
     """Check the count of some clips against torch's own counter on the path that skips.
 
     Returns:
@@ -116,7 +120,9 @@ def verify_macs(recognizer: nn.Module, clips: Dataset[Any], indices: range) -> i
             recognizer_forward(recognizer, inputs)
         theirs = counter.get_total_flops() // 2
         if ours.flop_counter_macs != theirs:
-            raise ArithmeticError(f"clip {index}: we count {ours.flop_counter_macs}, torch {theirs}")
+            raise ArithmeticError(
+                f"clip {index}: we count {ours.flop_counter_macs}, torch {theirs}"
+            )
         _check_price(policy_of(recognizer), ours, index)
     return len(indices)
 
@@ -190,7 +196,7 @@ def batches(clips: Dataset[Any], batch: int) -> Iterator[Any]:
     yield from DataLoader(clips, batch_size=batch, shuffle=False, collate_fn=collate)
 
 
-def forward(recognizer: nn.Module, data: Any) -> Tensor:
+def forward(recognizer: Any, data: Any) -> Tensor:
     """Return scores (N, K) of a collated batch of raw clips."""
     inputs = recognizer.data_preprocessor(data, False)["inputs"]
     return recognizer_forward(recognizer, inputs)

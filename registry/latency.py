@@ -33,9 +33,7 @@ class Timing:
     num_threads: int
 
 
-def compare(
-    dense: nn.Module, other: nn.Module, clips: Dataset[Any], num_repeats: int
-) -> Timing:
+def compare(dense: nn.Module, other: nn.Module, clips: Dataset[Any], num_repeats: int) -> Timing:
     """Time both recognizers on the first clips, each clip by its own route.
 
     Args:
@@ -56,7 +54,7 @@ def compare(
     )
 
 
-def _pair(dense: nn.Module, other: nn.Module, clips: Dataset[Any], index: int) -> tuple[float, float]:
+def _pair(dense: nn.Module, other: Any, clips: Dataset[Any], index: int) -> tuple[float, float]:
     data = pseudo_collate([clips[index % len(clips)]])  # type: ignore[arg-type]
     inputs = other.data_preprocessor(data, False)["inputs"]
     return _seconds(dense, inputs), _seconds(other, inputs)

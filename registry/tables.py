@@ -26,7 +26,9 @@ METHODS = Catalog(
 DATASETS = Catalog(
     "data set",
     {
-        "motion": Entry("registry.datasets.motion:MOTION", "digits moving over photographs, generated"),
+        "motion": Entry(
+            "registry.datasets.motion:MOTION", "digits moving over photographs, generated"
+        ),
         "folder": Entry("registry.datasets.folder:FOLDER", "your clips, in MMAction2's list form"),
         "weizmann": Entry("registry.datasets.weizmann:WEIZMANN", "weizmann4: phase or action"),
     },

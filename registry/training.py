@@ -154,7 +154,8 @@ class EpochMeans(Hook):  # type: ignore[misc]
     def after_train_epoch(self, runner: Any) -> None:
         """Close the epoch."""
         means = {
-            name: torch.stack(values).double().mean().item() for name, values in self._values.items()
+            name: torch.stack(values).double().mean().item()
+            for name, values in self._values.items()
         }
         self._values.clear()
         entry = {"epoch": float(runner.epoch + 1), **means}

@@ -79,7 +79,7 @@ def open_splits(listing: Listing, settings: VideoSettings, shape: ClipShape, see
     footage = _Footage(videos, settings.cache_gb, shape)
     warnings = (
         *_left_out(listing.train, videos),
-        *_short((*train, *listing.val), videos, shape.num_frames),
+        *_short((*train, *_decodable(listing.val, videos)), videos, shape.num_frames),
         *_untrained(train, listing.val),
     )
     for warning in warnings:
@@ -126,7 +126,7 @@ def _left_out(clips: tuple[Clip, ...], videos: Mapping[Path, Video]) -> Iterator
 
 
 def _short(clips: tuple[Clip, ...], videos: Mapping[Path, Video], num_frames: int) -> Iterator[str]:
-    short = sum(0 < videos[clip.path].num_frames < num_frames for clip in clips)
+    short = sum(videos[clip.path].num_frames < num_frames for clip in clips)
     if short:
         yield (
             f"{short} of {len(clips)} clips have fewer than {num_frames} frames: "

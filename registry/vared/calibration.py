@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .dynamic import DynamicConv
 from .policy import Policy
@@ -39,7 +39,7 @@ class Shares:
         batches: As MMEngine's loader collates them.
     """
 
-    def __init__(self, recognizer: nn.Module, batches: Iterable[Any]) -> None:
+    def __init__(self, recognizer: Any, batches: Iterable[Any]) -> None:
         self.recognizer = recognizer
         self.batches = list(batches)
         self.layers = sorted(
@@ -72,7 +72,7 @@ class Shares:
         live_channel, live_time = [], []
         for layer, u in zip(self.layers, seen.u, strict=True):
             moved = u + shift * _lever(layer, u)
-            channel, time = moved.split(layer.gate.num_branches, 1)
+            channel, time = torch.split(moved, list(layer.gate.num_branches), dim=1)
             live_channel.append(_live(channel))
             live_time.append(_live(time))
         width = [max(x.shape[1] for x in live) for live in (live_channel, live_time)]
@@ -86,7 +86,7 @@ class Shares:
         with torch.no_grad():
             for layer in self.layers:
                 bias = layer.gate.excite.bias
-                bias += amount * _lever(layer, bias[None])[0]
+                bias.add_(_lever(layer, bias[None])[0], alpha=amount)
 
 
 def calibrate(shares: Shares, budget: float, margin: float) -> float:

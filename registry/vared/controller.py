@@ -91,7 +91,7 @@ class BudgetHook(Hook):  # type: ignore[misc]
         floor = _policy(runner).costs.floor()
         if self.budget is not None and floor > self.budget:
             runner.logger.warning(
-                f"budget {self.budget:g} cannot be met: every gate at its cheapest executes {floor:.3f}"
+                f"budget {self.budget:g} cannot be met: gates at their cheapest take {floor:.3f}"
             )
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:

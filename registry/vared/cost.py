@@ -108,7 +108,9 @@ class CostTable:
         channels = self._largest(live_channel, self.kept_channels)
         frames = self._largest(live_time, self.kept_frames)
         norm_elements = torch.where(
-            self._norm_is_full.bool(), self._full(self.kept_channels, self.kept_frames), channels * frames
+            self._norm_is_full.bool(),
+            self._full(self.kept_channels, self.kept_frames),
+            channels * frames,
         )
         layer = channels * frames * self._conv + norm_elements * self._norm
         rebuild = self._area * (
@@ -126,7 +128,7 @@ class CostTable:
         return (live * kept).amax(-1)
 
     def _blend(self, live: Tensor, largest: Tensor, kept: Tensor) -> Tensor:
-        """Multiply-adds per line along the other axis: weighing what is there, rebuilding the rest."""
+        """Multiply-adds per line along the other axis: weigh what is there, rebuild the rest."""
         single = live.sum(-1) == 1
         weighs = ~(single & self._unit.bool()) & (kept[:, -1] < kept[:, 0])
         rebuilt = (live * (kept[:, :1] - kept)).sum(-1)
@@ -140,9 +142,9 @@ class CostTable:
             time: Gate weights (N, L, S_time).
         """
         exact = self.executed(channel > 0, time > 0).total() / self.dense
-        soft = (self._factor(channel, self.kept_channels) * self._factor(time, self.kept_frames)) @ (
-            self._soft
-        )
+        soft = (
+            self._factor(channel, self.kept_channels) * self._factor(time, self.kept_frames)
+        ) @ (self._soft)
         return exact + soft - soft.detach()
 
     @staticmethod

@@ -1,15 +1,16 @@
 """DynamicConv: a convolution that computes some of its frames and channels and rebuilds the rest.
 
 It takes the place of a host module's `forward` and leaves the host's children and parameters where
-they are, so that the original state dict loads unchanged: only keys with `.vared.` are new.
+they are, so that the original state dict loads as it was: only keys with `.vared.` are new.
 
-Shape legend: N clips, T frames, C channels, H height, W width. A 2D recognizer folds frames into the
-batch, (N*T, C, H, W); its layers unfold them to NTCHW. A 3D recognizer's layers see NCTHW.
+Shape legend: N clips, T frames, C channels, H height, W width. A 2D recognizer folds frames into
+the batch, (N*T, C, H, W); its layers unfold them to NTCHW. A 3D recognizer's layers see NCTHW.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,9 +150,10 @@ class DynamicConv(nn.Module):
         clips = self.rebuild_channel(
             clips, decision.channel, channel_axis=axis, size=conv.out_channels, live=channel
         )
-        return self.rebuild_time(
+        rebuilt: Tensor = self.rebuild_time(
             clips, decision.time, channel_axis=axis, size=num_frames, live=time
         )
+        return rebuilt
 
     def _compute(self, x: Tensor, channel: int, time: int, num_clips: int | None = None) -> Tensor:
         """Convolve: the first channels of branch `channel`, the frames of branch `time`."""
@@ -160,7 +162,8 @@ class DynamicConv(nn.Module):
             shift = self._module(self.stage.shift)
             x = shift.shift(x, shift.num_segments, shift_div=shift.shift_div)
         if channel == 0 and time == 0:
-            return conv._conv_forward(x, conv.weight, conv.bias)
+            full: Tensor = conv._conv_forward(x, conv.weight, conv.bias)
+            return full
         step = self.rebuild_time.factors[time]
         kept = -(-conv.out_channels // self.rebuild_channel.factors[channel])
         weight, bias = conv.weight[:kept], None if conv.bias is None else conv.bias[:kept]
@@ -174,14 +177,16 @@ class DynamicConv(nn.Module):
         """Apply normalisation (sliced to the channels there are) and activation."""
         if self.stage.norm is not None:
             z = _sliced_norm(self._module(self.stage.norm), z)
-        return z if self.stage.act is None else self._module(self.stage.act)(z)
+        if self.stage.act is not None:
+            z = self._module(self.stage.act)(z)
+        return z
 
-    def _module(self, name: str) -> nn.Module:
+    def _module(self, name: str) -> Any:
         # looked up at each call: SyncBN conversion and the like replace modules after surgery
         return self._host[0].get_submodule(name)
 
     @property
-    def _conv(self) -> nn.Module:
+    def _conv(self) -> Any:
         return self._module(self.stage.conv)
 
     def _output_frames(self, x: Tensor, num_clips: int) -> int:
@@ -189,12 +194,13 @@ class DynamicConv(nn.Module):
             return x.shape[0] // num_clips
         conv = self._conv
         span = conv.dilation[0] * (conv.kernel_size[0] - 1) + 1
-        return (x.shape[2] + 2 * conv.padding[0] - span) // conv.stride[0] + 1
+        return int((x.shape[2] + 2 * conv.padding[0] - span) // conv.stride[0] + 1)
 
     def _unfold(self, x: Tensor, num_clips: int | None = None) -> Tensor:
         if x.dim() == 5:
             return x
-        return x.unflatten(0, (num_clips or self.policy.num_clips, -1))
+        num_clips = num_clips or self.policy.num_clips
+        return x.view(num_clips, -1, *x.shape[1:])
 
     def _fold(self, clips: Tensor) -> Tensor:
         return clips if self._conv.weight.dim() == 5 else clips.flatten(0, 1)
@@ -232,8 +238,10 @@ class DynamicChain(nn.ModuleList):
 def _sliced_norm(norm: nn.Module, z: Tensor) -> Tensor:
     channels = z.shape[1]
     if not isinstance(norm, _BatchNorm) or norm.num_features == channels:
-        return norm(z)
-    affine = [p if p is None else p[:channels] for p in (norm.weight, norm.bias)]
-    return F.batch_norm(
-        z, norm.running_mean[:channels], norm.running_var[:channels], *affine, False, 0.0, norm.eps
+        full: Tensor = norm(z)
+        return full
+    mean, variance, weight, bias = (
+        p if p is None else p[:channels]
+        for p in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     )
+    return F.batch_norm(z, mean, variance, weight, bias, training=False, eps=norm.eps)

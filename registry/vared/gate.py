@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .settings import VaRedSettings
 
 ALL_OFF_WEIGHT = 0.1
-"""Weight of the cheapest branch where a gate closes all of them (ours; the paper's choice is unknown)."""
+"""Weight of the cheapest branch where a gate closes all of them (ours; the paper's is unknown)."""
 
 
 class _LeakyGateActivation(torch.autograd.Function):
@@ -32,7 +32,8 @@ class _LeakyGateActivation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (tanh_u,) = ctx.saved_tensors
-        return grads[0] * (1 - tanh_u * tanh_u)
+        slope: Tensor = 1 - tanh_u * tanh_u
+        return grads[0] * slope
 
 
 class Gate(nn.Module):

@@ -20,7 +20,7 @@ from .cost import CostTable, Executed
 
 @dataclass(frozen=True)
 class Decision:
-    """Gate weights of one layer: (N, S_channel), (N, S_time), and pre-activations (N, S) or None."""
+    """Gate weights of one layer, (N, S_channel) and (N, S_time), and pre-activations (N, S)."""
 
     channel: Tensor
     time: Tensor

@@ -46,7 +46,9 @@ class Cheap(nn.Module):
             shape[channel_axis] = -1
             return piece * self.weight.view(shape)
         if channel_axis == 1:
-            return F.conv3d(piece, self.weight.unsqueeze(2), padding=(0, 1, 1), groups=len(self.weight))
+            return F.conv3d(
+                piece, self.weight.unsqueeze(2), padding=(0, 1, 1), groups=len(self.weight)
+            )
         folded = F.conv2d(piece.flatten(0, 1), self.weight, padding=1, groups=len(self.weight))
         return folded.view(piece.shape)
 
@@ -166,7 +168,7 @@ class _Blend:
     def piece(
         self, piece: int, kept_by: int, computed: Tensor | None, sources: dict[int, Tensor]
     ) -> Tensor:
-        """Weigh what was computed by the live branches that keep it; add what the others rebuild."""
+        """Weigh what was computed by the branches that keep it; add what others rebuild."""
         total = None
         if computed is not None:
             total = self.weigh(computed, kept_by)
@@ -207,7 +209,9 @@ def blend_copies(
     """
     groups = (channel.factors[-1], time.factors[-1])
     sizes = (z.shape[channel_axis], z.shape[3 - channel_axis])
-    if not (channel.copies and time.copies) or any(s % g for s, g in zip(sizes, groups, strict=True)):
+    if not (channel.copies and time.copies) or any(
+        s % g for s, g in zip(sizes, groups, strict=True)
+    ):
         return None
     mix_channels = torch.einsum("ns,sgh->ngh", weights[0], channel.sources.to(z))
     mix_frames = torch.einsum("ns,sgh->ngh", weights[1], time.sources.to(z))

@@ -35,7 +35,7 @@ class AdaptiveLoss:
     """
 
     def __init__(
-        self, recognizer: nn.Module, policy: Policy, *, square: bool, only_correct: bool
+        self, recognizer: Any, policy: Policy, *, square: bool, only_correct: bool
     ) -> None:
         self.dense_loss = recognizer.loss
         self.policy = policy
@@ -56,7 +56,7 @@ class AdaptiveLoss:
         return losses
 
     def _correct(self, data_samples: list[Any]) -> Tensor:
-        """1 for each clip (N,) whose last scores put its label first; views vote each for itself."""
+        """1 for each clip (N,) whose last scores put its label first; each view for itself."""
         assert self.policy.scores is not None
         predicted = self.policy.scores.argmax(1)
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(predicted.device)
@@ -65,7 +65,7 @@ class AdaptiveLoss:
 
 
 def adapt(
-    recognizer: nn.Module,
+    recognizer: Any,
     settings: VaRedSettings,
     example: Tensor,
     *,
@@ -90,9 +90,7 @@ def adapt(
     surgery = operate(recognizer, settings, example)
     policy = surgery.policy
     recognizer.vared = policy
-    recognizer.loss = AdaptiveLoss(
-        recognizer, policy, square=square, only_correct=only_correct
-    )
+    recognizer.loss = AdaptiveLoss(recognizer, policy, square=square, only_correct=only_correct)
     counter = ClipCounter(policy, _segments(recognizer, example))
     recognizer.backbone.register_forward_pre_hook(counter)
     if not hasattr(recognizer.backbone, "num_segments"):
@@ -138,7 +136,7 @@ class ScoreKeeper:
         self.policy.scores = scores.detach()
 
 
-def _segments(recognizer: nn.Module, example: Tensor) -> int:
+def _segments(recognizer: Any, example: Tensor) -> int:
     """Frames that make one clip of a 2D recognizer: TSM fixes them, else the example's."""
     return int(getattr(recognizer.backbone, "num_segments", None) or example.shape[1])
 

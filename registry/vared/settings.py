@@ -38,7 +38,7 @@ class VaRedSettings(BaseModel):
     )
     activation: Literal["leak", "exact"] = Field(
         "leak",
-        description="gradient of max(tanh, 0) where it is 0: that of tanh (ours) or zero (recalled)",
+        description="gradient of max(tanh, 0) at 0: that of tanh (ours), or none (recalled)",
     )
     bias_full: float = Field(1.5, description="start of beta for the full branch (ours)")
     bias_reduced: float = Field(0.1, description="start of beta for the reduced branches (ours)")
@@ -81,4 +81,6 @@ class TrainingSettings(ControlSettings):
     @property
     def control(self) -> ControlSettings:
         """The part that `BudgetHook` needs."""
-        return ControlSettings(**{name: getattr(self, name) for name in ControlSettings.model_fields})
+        return ControlSettings(
+            **{name: getattr(self, name) for name in ControlSettings.model_fields}
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -174,13 +175,13 @@ def _why_leave(site: Site, shapes: dict[str, Shapes], settings: VaRedSettings) -
     return ""
 
 
-def _cost(
-    recognizer: nn.Module, site: Site, shape: Shapes, settings: VaRedSettings
-) -> LayerCost:
+def _cost(recognizer: nn.Module, site: Site, shape: Shapes, settings: VaRedSettings) -> LayerCost:
     host = recognizer.get_submodule(site.host)
-    conv = host.get_submodule(site.stage.conv)
+    conv: Any = host.get_submodule(site.stage.conv)
     norm = host.get_submodule(site.stage.norm) if site.stage.norm else None
-    channel_factors = _factors("channel", shape.outputs[0], settings) if _sliceable(conv, norm) else (1,)
+    channel_factors = (
+        _factors("channel", shape.outputs[0], settings) if _sliceable(conv, norm) else (1,)
+    )
     time_factors = _factors("time", shape.outputs[1], settings)
     pooled = shape.inputs[0] * (shape.inputs[1] if settings.gate_input == "frames" else 1)
     num_outputs = len(channel_factors) + len(time_factors)
@@ -201,9 +202,9 @@ def _cost(
     )
 
 
-def _sliceable(conv: nn.Module, norm: nn.Module | None) -> bool:
+def _sliceable(conv: Any, norm: nn.Module | None) -> bool:
     """Whether the first channels alone can be computed and normalised."""
-    return conv.groups == 1 and (norm is None or isinstance(norm, _BatchNorm))
+    return bool(conv.groups == 1) and (norm is None or isinstance(norm, _BatchNorm))
 
 
 def _factors(axis: str, size: int, settings: VaRedSettings) -> tuple[int, ...]:
@@ -226,7 +227,13 @@ def _install(
 ) -> None:
     dynamic = {
         site.conv: _dynamic_conv(
-            recognizer.get_submodule(site.host), site.stage, index, cost, shapes[site.conv], policy, settings
+            recognizer.get_submodule(site.host),
+            site.stage,
+            index,
+            cost,
+            shapes[site.conv],
+            policy,
+            settings,
         )
         for index, (site, cost) in enumerate(plans)
     }
@@ -251,8 +258,8 @@ def _dynamic_conv(
     settings: VaRedSettings,
 ) -> DynamicConv:
     num_branches = (len(cost.channel_factors), len(cost.time_factors))
-    device = host.get_submodule(stage.conv).weight.device
-    with torch.device(device):
+    conv: Any = host.get_submodule(stage.conv)
+    with torch.device(conv.weight.device):
         gate = Gate(shape.inputs[0], shape.inputs[1], num_branches, settings)
         channel = Rebuild("channel", cost.channel_factors, cost.num_channels, settings)
         time = Rebuild("time", cost.time_factors, cost.num_channels, settings)

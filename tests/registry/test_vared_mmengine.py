@@ -76,7 +76,9 @@ def test_a_plain_config_trains_to_its_budget_and_saves(tmp_path: Path) -> None:
         "type": "AdaptiveRecognizer2D",
         "vared": {"num_frames": FRAMES, "size": SIZE},
     }
-    runner = Runner(**{k: v for k, v in run_config(model, tmp_path).items() if k != "custom_imports"})
+    runner = Runner(
+        **{k: v for k, v in run_config(model, tmp_path).items() if k != "custom_imports"}
+    )
     runner.train()
     policy = runner.model.vared
     assert not policy.full
@@ -91,7 +93,8 @@ def test_a_dense_checkpoint_loads_into_the_adaptive_recognizer() -> None:
     import registry.vared  # noqa: F401  (registers the adaptive recognizers)
 
     adaptive = build_recognizer(
-        tsm_config() | {"type": "AdaptiveRecognizer2D", "vared": {"num_frames": FRAMES, "size": SIZE}}
+        tsm_config()
+        | {"type": "AdaptiveRecognizer2D", "vared": {"num_frames": FRAMES, "size": SIZE}}
     ).eval()
     missing, unexpected = adaptive.load_state_dict(dense.state_dict(), strict=False)
     assert unexpected == []
@@ -105,7 +108,10 @@ def test_a_dense_checkpoint_loads_into_the_adaptive_recognizer() -> None:
 
 
 OTHERS = {
-    "i3d": ("recognition/i3d/i3d_imagenet-pretrained-r50_8xb8-32x2x1-100e_kinetics400-rgb.py", "NCTHW"),
+    "i3d": (
+        "recognition/i3d/i3d_imagenet-pretrained-r50_8xb8-32x2x1-100e_kinetics400-rgb.py",
+        "NCTHW",
+    ),
     "slowonly": ("recognition/slowonly/slowonly_r50_8xb16-4x16x1-256e_kinetics400-rgb.py", "NCTHW"),
     "x3d": ("recognition/x3d/x3d_s_13x6x1_facebook-kinetics400-rgb.py", "NCTHW"),
     "c2d": ("recognition/c2d/c2d_r50-in1k-pre_8xb32-8x8x1-100e_kinetics400-rgb.py", "NCTHW"),
@@ -132,5 +138,8 @@ def test_other_recognizers_of_mmaction2_skip_to_the_masked_output(path: str, lay
     policy.routes = torch.zeros(1, len(policy.costs), 2)
     with torch.no_grad():
         torch.testing.assert_close(
-            recognizer_forward(recognizer, clips), recognizer_forward(dense, clips), rtol=0, atol=1e-5
+            recognizer_forward(recognizer, clips),
+            recognizer_forward(dense, clips),
+            rtol=0,
+            atol=1e-5,
         )

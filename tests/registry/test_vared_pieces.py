@@ -19,7 +19,9 @@ from registry.vared.recognizer import AdaptiveLoss
 from registry.vared.settings import VaRedSettings
 
 
-def reference(z: torch.Tensor, weights: torch.Tensor, factors: tuple[int, ...], axis: int) -> torch.Tensor:
+def reference(
+    z: torch.Tensor, weights: torch.Tensor, factors: tuple[int, ...], axis: int
+) -> torch.Tensor:
     """sum_i V[i] * branch_i, branch by branch: the recalled formula and nothing else."""
     total = torch.zeros_like(z)
     for branch, factor in enumerate(factors):

@@ -1,4 +1,4 @@
-"""The path that skips computes what the path that masks computes, and no more than it is priced at."""
+"""The path that skips computes what the masked one does, and costs what it is priced at."""
 
 from __future__ import annotations
 
