@@ -120,9 +120,17 @@ def summary(records: Sequence[Record], title: str = "", subject: str = SUBJECT) 
 
 
 def _panel_table(table: Table, title: str) -> RenderableType:
-    """A table as narrow as can be: less what the title says, and columns all empty, 0 or no."""
+    """A table as narrow as can be: less what the title says, and columns that say nothing.
+
+    A count of nothing (failed, over budget, ...) says nothing; an accuracy of 0 says a lot.
+    """
     narrow = table.narrow().without("dataset", "recognizer")
-    silent = [c.name for c in narrow.columns if not any(narrow.column(c.name))]
+    silent = [
+        column.name
+        for column in narrow.columns
+        if all(v is None or v == "" for v in narrow.column(column.name))
+        or (column.name.startswith("n_") and not any(narrow.column(column.name)))
+    ]
     return to_rich(narrow.without(*silent), title)
 
 

@@ -19,7 +19,7 @@ from .scenes import MotionClip, Split
 
 logger = logging.getLogger(__name__)
 
-GENERATOR = 1
+GENERATOR = 2
 """Raise it whenever the same settings would draw other clips: it is part of the digest."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -48,13 +48,13 @@ class MotionSettings(BaseModel):
 
     num_train: int = Field(2400, ge=1)
     num_val: int = Field(1200, ge=1)
-    num_pairs: int = Field(5, ge=1, le=len(MOTIONS))
+    num_pairs: int = Field(6, ge=1, le=len(MOTIONS))
     num_digit_groups: int = Field(1, ge=1, le=10)
     length: int = Field(12, ge=2)
     size: int = Field(64, ge=16, le=256)
     stillness: tuple[Share, Share] = (0.0, 0.5)
     complexity: tuple[Share, Share] = (0.0, 0.5)
-    noise: float = Field(6.0, ge=0)
+    noise: float = Field(3.0, ge=0)
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")

@@ -88,25 +88,21 @@ class Weizmann(ClipSource):
 def find_folder(data_root: Path | None) -> Path:
     """Return the weizmann4 folder.
 
-    Looked for below the data root, then `$HARNESS_DATA`, then `../shared/data` beside the checkout.
+    Looked for below the data root, then below `$HARNESS_DATA`.
 
     Raises:
         ValueError: It is in none of them; the message lists them.
     """
-    places = [data_root, os.environ.get("HARNESS_DATA"), _beside_checkout()]
+    places = [data_root, os.environ.get("HARNESS_DATA")]
     folders = [Path(place) / FOLDER_NAME for place in places if place]
     for folder in folders:
         if folder.is_dir():
             return folder
-    looked = "\n".join(f"  {folder}" for folder in folders)
+    looked = "".join(f"\n  {folder}" for folder in folders) or " nothing: neither is set"
     raise ValueError(
-        f"no folder {FOLDER_NAME} with clips and lists; looked for\n{looked}\n"
-        "Set the data root or HARNESS_DATA to the folder that holds it."
+        f"no folder {FOLDER_NAME} with clips and lists; looked for{looked}\n"
+        "Set the data root (--data-root) or HARNESS_DATA to the folder that holds it."
     )
-
-
-def _beside_checkout() -> Path:
-    return Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def _listing(settings: WeizmannSettings, data_root: Path | None) -> Listing:

@@ -20,7 +20,7 @@ CHECKOUT = Path(__file__).parents[2]
 PLAIN = MotionSettings(
     num_train=24, num_val=24, num_pairs=1, complexity=(0, 0), stillness=(0, 0), noise=0
 )
-SMALL = MotionSettings(num_train=40, num_val=20)
+SMALL = MotionSettings(num_train=48, num_val=24)
 
 
 def digest(settings: MotionSettings, split: str) -> str:
@@ -89,9 +89,9 @@ def test_complexity_adds_texture_and_other_digits():
 
 def test_samples_carry_what_was_drawn():
     splits = MOTION.splits(SMALL, None, ClipShape(8, 56, "NCTHW"), seed=0)
-    assert (len(splits.train), len(splits.val)) == (40, 20)
-    labels = Counter(int(splits.train[i]["data_samples"].gt_label) for i in range(40))
-    assert labels == {label: 40 // len(splits.class_names) for label in labels}
+    assert (len(splits.train), len(splits.val)) == (48, 24)
+    labels = Counter(int(splits.train[i]["data_samples"].gt_label) for i in range(48))
+    assert labels == {label: 48 // len(splits.class_names) for label in labels}
     sample = splits.val[7]
     clip = MotionClip(SMALL, "val", 7)
     assert sample["inputs"].shape == (1, 3, 8, 56, 56)
@@ -114,7 +114,7 @@ def test_clips_are_resized_to_what_the_recognizer_sees():
 
 def test_manifest_tells_settings_apart():
     manifest = MOTION.manifest(SMALL, None)
-    assert (manifest.num_train, manifest.num_val, manifest.unreadable) == (40, 20, ())
+    assert (manifest.num_train, manifest.num_val, manifest.unreadable) == (48, 24, ())
     assert manifest == MOTION.manifest(SMALL, Path("/anywhere"))
     assert manifest.digest != MOTION.manifest(SMALL.model_copy(update={"seed": 1}), None).digest
 

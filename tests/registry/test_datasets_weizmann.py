@@ -13,8 +13,9 @@ from registry.datasets.weizmann import WEIZMANN, WeizmannSettings, find_folder
 from registry.interfaces import ClipShape
 
 PLACES = [os.environ.get("HARNESS_DATA"), Path(__file__).parents[3] / "shared" / "data"]
+ROOT = next((Path(p) for p in PLACES if p and (Path(p) / "weizmann4").is_dir()), None)
 present = pytest.mark.skipif(
-    not any(place and (Path(place) / "weizmann4").is_dir() for place in PLACES),
+    ROOT is None,
     reason="weizmann4 lies neither in $HARNESS_DATA nor in ../shared/data",
 )
 
@@ -32,7 +33,7 @@ present = pytest.mark.skipif(
     ids=["phase", "action", "split 0", "split 1", "three people"],
 )
 def test_counts(settings, num_train, num_val):
-    manifest = WEIZMANN.manifest(WeizmannSettings(**settings), None)
+    manifest = WEIZMANN.manifest(WeizmannSettings(**settings), ROOT)
     assert (manifest.num_train, manifest.num_val) == (num_train, num_val)
     assert manifest.unreadable == ()
 
@@ -42,14 +43,14 @@ def test_split_is_two_people_and_nobody_is_on_both_sides():
     def people(split):
         return {int(item.clip.split("/p")[1][0]) for item in split.items}
 
-    splits = WEIZMANN.splits(WeizmannSettings(split=3), None, ClipShape(8, 56, "NCHW"), 0)
+    splits = WEIZMANN.splits(WeizmannSettings(split=3), ROOT, ClipShape(8, 56, "NCHW"), 0)
     assert people(splits.train) == set(random.Random(103).sample(range(1, 10), 2))
     assert people(splits.val) == set(range(1, 10)) - people(splits.train)
 
 
 @present
 def test_reversed_clips_are_the_forward_frames_in_opposite_order():
-    val = WEIZMANN.splits(WeizmannSettings(), None, ClipShape(8, 56, "NCTHW"), 0).val
+    val = WEIZMANN.splits(WeizmannSettings(), ROOT, ClipShape(8, 56, "NCTHW"), 0).val
     position = {item.clip: index for index, item in enumerate(val.items)}
     backwards = [item.clip for item in val.items if item.backwards]
     assert len(backwards) == 64
@@ -63,7 +64,7 @@ def test_reversed_clips_are_the_forward_frames_in_opposite_order():
 
 @present
 def test_files_reversed_by_encoding_are_near_but_not_equal():
-    clip = find_folder(None) / "videos" / "p7_wave2_000-014_raise.mp4"
+    clip = find_folder(ROOT) / "videos" / "p7_wave2_000-014_raise.mp4"
     exact, encoded = (
         np.stack(list(iterate_frames(path, "decord"))).astype(int)
         for path in (clip, clip.with_stem(f"{clip.stem}_rev"))
@@ -73,10 +74,9 @@ def test_files_reversed_by_encoding_are_near_but_not_equal():
 
 def test_absence_says_what_is_looked_for_and_where(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "elsewhere"))
-    monkeypatch.setattr("registry.datasets.weizmann._beside_checkout", lambda: tmp_path / "beside")
     with pytest.raises(ValueError, match="no folder weizmann4") as caught:
         WEIZMANN.manifest(WeizmannSettings(), tmp_path)
-    for place in (tmp_path, tmp_path / "elsewhere", tmp_path / "beside"):
+    for place in (tmp_path, tmp_path / "elsewhere"):
         assert str(place / "weizmann4") in str(caught.value)
 
 
