@@ -101,7 +101,9 @@ class Motion(ClipSource):
         """Describe the clips: the digest is over the generator and its settings."""
         text = f"motion {GENERATOR} {settings.model_dump_json()}"
         digest = hashlib.sha256(text.encode()).hexdigest()
-        return Manifest(digest, settings.num_train, settings.num_val)
+        num_clips = settings.num_train + settings.num_val
+        frames = (settings.length,) * num_clips
+        return Manifest(digest, settings.num_train, settings.num_val, num_frames=frames)
 
     def splits(
         self, settings: MotionSettings, data_root: Path | None, clip: ClipShape, seed: int

@@ -19,7 +19,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import nn
 
-from .calibration import Shares, calibrate
+from .calibration import DEPTH, Shares, calibrate
 from .policy import Policy
 from .settings import ControlSettings
 
@@ -83,7 +83,7 @@ class BudgetHook(Hook):  # type: ignore[misc]
         if budget is None and self.settings.efficiency_weight is None:
             raise ValueError("BudgetHook needs a `budget` or a fixed `efficiency_weight`")
         self.budget = budget
-        goal = 1.0 if budget is None else budget - self.settings.margin
+        goal = 1.0 if budget is None else budget - self.settings.margin - DEPTH / 2
         self.controller = Controller(goal)
 
     def before_train(self, runner: Any) -> None:

@@ -66,7 +66,9 @@ class ControlSettings(BaseModel):
     settle: float = Field(
         0.7, gt=0, le=1, description="share of steps after which gates rest (ours)"
     )
-    margin: float = Field(0.02, ge=0, lt=0.05, description="aim this far under the budget (ours)")
+    margin: float = Field(
+        0.015, ge=0, lt=0.05, description="stay this far under the budget in training (ours)"
+    )
 
 
 class TrainingSettings(ControlSettings):
