@@ -168,3 +168,20 @@ def test_a_recognizer_without_a_gated_layer_is_an_error(make_recognizer: Make) -
     dense, example = make_recognizer("tsn")
     with pytest.raises(ValueError, match="no convolution"):
         adapt(dense, VaRedSettings(exclude=("backbone",)), example)
+
+
+def backwards_differs_by(recognizer: nn.Module, clips: Tensor) -> float:
+    """How far the scores of a clip and of the same clip played backwards lie apart."""
+    with torch.no_grad():
+        scores = [recognizer_forward(recognizer, x) for x in (clips, clips.flip(1))]
+    return float((scores[0] - scores[1]).abs().max() / scores[0].abs().max())
+
+
+def test_only_reducing_frames_lets_tsn_tell_a_clip_from_its_reverse(make_recognizer: Make) -> None:
+    dense, by_channel, clips = adapted(make_recognizer, "tsn", VaRedSettings(axes=("channel",)))
+    assert backwards_differs_by(dense, clips) < TOLERANCE
+    assert backwards_differs_by(by_channel, clips) < TOLERANCE
+    _, by_time, _ = adapted(make_recognizer, "tsn", VaRedSettings(axes=("time",)))
+    by_time.vared.routes = torch.ones(1, len(by_time.vared.costs), 2)
+    # frames 0, 2, 4, ... are kept: played backwards, these are others
+    assert backwards_differs_by(by_time, clips) > TOLERANCE
