@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from registry.macs import count
 from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import DATASETS, METHODS, RECOGNIZERS
-from registry.training import Trained, train
+from registry.training import train
 from results.record import Accuracy, Latency, Macs, Record
 from results.store import Store
 
@@ -98,7 +98,7 @@ def measure(
     train_clock = time.perf_counter()
     trained = train(prepared, bench.splits, trial.recipe, trial.seed, folder, report)
     train_time_s = time.perf_counter() - train_clock
-    own_macs = count(prepared.model, bench.example, recognizer_forward).total
+    own_macs = _own_macs(prepared, bench)
     evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)
     macs = _macs(prepared, evaluation, bench)
     return Record(
@@ -119,7 +119,7 @@ def measure(
         train_time_s=train_time_s,
         wall_time_s=time.perf_counter() - clock,
         num_steps=trained.num_steps,
-        history=_history(trained),
+        history=trained.history,
         routes=evaluation.routes,
         manifest_digest=trial.data_digest,
         code_revision=code_revision(),
@@ -156,6 +156,16 @@ def _prepare(trial: Trial, bench: Bench) -> Prepared:
     return method.prepare(bench.config, bench.example, trial.budget, settings)
 
 
+def _own_macs(prepared: Prepared, bench: Bench) -> int:
+    """Multiply-adds of the recognizer as it is; of one with gates, those of a blank clip."""
+    example = bench.example.to(_device(prepared))
+    return count(prepared.model, example, recognizer_forward).total
+
+
+def _device(prepared: Prepared) -> torch.device:
+    return next(prepared.model.parameters()).device
+
+
 def _accuracy(evaluation: Evaluation) -> Accuracy:
     return Accuracy(
         top1=evaluation.top(1),
@@ -187,7 +197,7 @@ def _macs(prepared: Prepared, evaluation: Evaluation, bench: Bench) -> Macs:
 
 
 def _latency(prepared: Prepared, bench: Bench) -> Latency:
-    dense = build(bench.config, bench.example).eval()
+    dense = build(bench.config, bench.example).to(_device(prepared)).eval()
     timing = compare(dense, prepared.model, bench.splits.val, NUM_LATENCY_REPEATS)
     return Latency(**vars(timing))
 
@@ -198,10 +208,6 @@ def _budget_status(budget: float | None, share: float) -> Any:
     if share > budget:
         return "infeasible"
     return "met" if share >= budget - WINDOW else "under"
-
-
-def _history(trained: Trained) -> tuple[dict[str, float], ...]:
-    return trained.history
 
 
 def _params(model: torch.nn.Module) -> int:
@@ -226,7 +232,7 @@ def code_revision() -> str:
 
 def environment() -> dict[str, str]:
     """Return versions, processor and threads: what a figure depends on beside the trial."""
-    facts = {name: version(name) for name in PACKAGES}
+    facts = {name: _version(name) for name in PACKAGES}
     return facts | {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -235,6 +241,13 @@ def environment() -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "cores": str(os.cpu_count()),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout on the path needs no installation
+        return "not installed"
 
 
 def processor() -> str:

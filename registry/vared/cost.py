@@ -98,18 +98,27 @@ class CostTable:
         self._gate = _column(layers, lambda c: c.gate)
         self._cheap = _column(layers, lambda c: c.cheap_per_element)
         self._unit = _column(layers, lambda c: int(c.unit_weights))
-        self._soft = self._soft_shares()
+        self._share = torch.tensor([layer.dense / dense for layer in layers])
 
     def __len__(self) -> int:
         return len(self.layers)
 
+    def to(self, device: torch.device) -> CostTable:
+        """Move the tables to where the gates are; at most once a run."""
+        if self.kept_channels.device != device:
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor):
+                    setattr(self, name, value.to(device))
+        return self
+
     def executed(self, live_channel: Tensor, live_time: Tensor) -> Executed:
         """Price live branches, booleans (N, L, S); at least one an axis is live."""
+        self.to(live_channel.device)
         channels = self._largest(live_channel, self.kept_channels)
         frames = self._largest(live_time, self.kept_frames)
         norm_elements = torch.where(
             self._norm_is_full.bool(),
-            self._full(self.kept_channels, self.kept_frames),
+            self.kept_channels[:, 0] * self.kept_frames[:, 0],
             channels * frames,
         )
         layer = channels * frames * self._conv + norm_elements * self._norm
@@ -118,10 +127,6 @@ class CostTable:
             + self.kept_channels[:, 0] * self._blend(live_time, frames, self.kept_frames)
         )
         return Executed(layer, self._gate.expand_as(layer), rebuild, self.static)
-
-    @staticmethod
-    def _full(kept_channels: Tensor, kept_frames: Tensor) -> Tensor:
-        return kept_channels[:, 0] * kept_frames[:, 0]
 
     @staticmethod
     def _largest(live: Tensor, kept: Tensor) -> Tensor:
@@ -142,9 +147,9 @@ class CostTable:
             time: Gate weights (N, L, S_time).
         """
         exact = self.executed(channel > 0, time > 0).total() / self.dense
-        soft = (
-            self._factor(channel, self.kept_channels) * self._factor(time, self.kept_frames)
-        ) @ (self._soft)
+        channels = self._factor(channel, self.kept_channels)
+        frames = self._factor(time, self.kept_frames)
+        soft = (channels * frames) @ self._share
         return exact + soft - soft.detach()
 
     @staticmethod
@@ -155,22 +160,16 @@ class CostTable:
         hard = ((weights > 0) * shares).amax(-1)
         return hard + soft - soft.detach()
 
-    def _soft_shares(self) -> Tensor:
-        return torch.tensor([layer.dense / self.dense for layer in self.layers])
-
     def floor(self) -> float:
         """Return the smallest share of dense MACs that any route can execute."""
-        return self._share_at(-1)
+        cheapest = [_only_cheapest(kept) for kept in (self.kept_channels, self.kept_frames)]
+        return float(self.executed(cheapest[0], cheapest[1]).total()[0]) / self.dense
 
-    def _share_at(self, branch: int) -> float:
-        live = []
-        for kept in (self.kept_channels, self.kept_frames):
-            one = torch.zeros(1, *kept.shape, dtype=torch.bool)
-            sizes = torch.tensor([len(set(row.tolist())) for row in kept])
-            index = torch.zeros_like(sizes) if branch == 0 else sizes - 1
-            one[0, torch.arange(len(index)), index] = True
-            live.append(one)
-        return float(self.executed(live[0], live[1]).total()[0]) / self.dense
+
+def _only_cheapest(kept_LS: Tensor) -> Tensor:
+    """Live branches (1, L, S) with one of the smallest branches alone."""
+    live = torch.zeros(1, *kept_LS.shape, dtype=torch.bool, device=kept_LS.device)
+    return live.scatter(-1, kept_LS.argmin(-1)[None, :, None], True)
 
 
 def gate_macs(
