@@ -113,7 +113,7 @@ class BudgetHook(Hook):  # type: ignore[misc]
         start, end = self.settings.warmup, self.settings.settle
         progress = (runner.iter / runner.max_iters - start) / max(end - start, 1e-9)
         fixed = self.settings.efficiency_weight
-        share = float(policy.share().detach().mean())
+        share = float(outputs["macs_share"]) if outputs else float(policy.share().detach().mean())
         steered = self.controller.step(share, progress)
         policy.efficiency_weight = steered if fixed is None else fixed
 
