@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .copies import blend_copies
 from .gate import Gate
 from .policy import Decision, Policy
-from .rebuild import Rebuild, blend_copies
+from .rebuild import Rebuild
 from .settings import VaRedSettings
 
 
@@ -142,9 +143,9 @@ class DynamicConv(nn.Module):
     ) -> Tensor:
         conv = self._conv
         axis = 1 if conv.weight.dim() == 5 else 2
-        if self.training:
-            weights = (decision.channel, decision.time)
-            blended = blend_copies(clips, self.rebuild_channel, self.rebuild_time, weights, axis)
+        if self.training and self.rebuild_channel.copies:
+            sources = (self.rebuild_channel.sources, self.rebuild_time.sources)
+            blended = blend_copies(clips, sources, (decision.channel, decision.time), axis)
             if blended is not None:
                 return blended
         clips = self.rebuild_channel(

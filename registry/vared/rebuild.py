@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from .copies import copy_sources
 from .settings import Axis, VaRedSettings
 
 
@@ -78,7 +79,7 @@ class Rebuild(nn.Module):
         self.factors = factors
         self.unit = settings.normalise
         self.copies = settings.cheap == "copy"
-        self.sources = _copy_sources(axis, factors)
+        self.sources = copy_sources(axis, factors)
         self.cheap = nn.ModuleDict()
         for piece, branch, channels in self._rebuilt_pieces(num_channels):
             self.cheap[f"{piece}_{branch}"] = Cheap(settings.cheap, channels)
@@ -186,58 +187,6 @@ class _Blend:
         if self.unit:
             return computed
         return computed * _per_clip(self.weights[:, : kept_by + 1].sum(1))
-
-
-def blend_copies(
-    z: Tensor, channel: Rebuild, time: Rebuild, weights: tuple[Tensor, Tensor], channel_axis: int
-) -> Tensor | None:
-    """Blend all branches of both axes at once, as products with one small matrix a clip.
-
-    A blend of copies is linear in groups of channels and of frames, so that training needs one
-    matrix product forward and two backward instead of a dozen passes over the feature map.
-
-    Args:
-        z: The full computation, five axes.
-        channel: Blends channels.
-        time: Blends frames.
-        weights: (N, S_channel) and (N, S_time).
-        channel_axis: 1 (NCTHW) or 2 (NTCHW).
-
-    Returns:
-        What `channel` and `time` would give one after the other; None where they must: other cheap
-        operations than copies, or a size that the largest factor does not divide.
-    """
-    groups = (channel.factors[-1], time.factors[-1])
-    sizes = (z.shape[channel_axis], z.shape[3 - channel_axis])
-    if not (channel.copies and time.copies) or any(
-        s % g for s, g in zip(sizes, groups, strict=True)
-    ):
-        return None
-    mix_channels = torch.einsum("ns,sgh->ngh", weights[0], channel.sources.to(z))
-    mix_frames = torch.einsum("ns,sgh->ngh", weights[1], time.sources.to(z))
-    num_clips = len(z)
-    if channel_axis == 2:
-        mix = torch.einsum("nab,ncd->nacbd", mix_frames, mix_channels)
-        mix = mix.reshape(num_clips, 1, groups[0] * groups[1], groups[0] * groups[1])
-        return (mix @ z.reshape(num_clips, sizes[1] // groups[1], mix.shape[-1], -1)).view(z.shape)
-    if groups[0] > 1:
-        z = (mix_channels @ z.reshape(num_clips, groups[0], -1)).view(z.shape)
-    if groups[1] > 1:
-        repeats = torch.eye(sizes[1] // groups[1]).to(z)
-        mix = torch.einsum("ij,nab->niajb", repeats, mix_frames).reshape(-1, 1, sizes[1], sizes[1])
-        z = (mix @ z.flatten(3)).view(z.shape)
-    return z
-
-
-def _copy_sources(axis: Axis, factors: tuple[int, ...]) -> Tensor:
-    """Ones at [branch, group, source]: which group of channels or frames each one is a copy of."""
-    num = factors[-1]
-    sources = torch.zeros(len(factors), num, num)
-    for branch, factor in enumerate(factors):
-        for group in range(num):
-            kept = group % (num // factor) if axis == "channel" else group - group % factor
-            sources[branch, group, kept] = 1
-    return sources
 
 
 def kept_sizes(size: int, factors: tuple[int, ...]) -> list[int]:

@@ -7,7 +7,6 @@ Nothing is forked: a host keeps its name, children and parameters; only its `for
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..macs import count
-from ..recognizers.forward import recognizer_forward
 from .cost import CostTable, LayerCost, conv_macs_per_element, gate_macs
 from .dynamic import DenseStage, DynamicChain, DynamicConv, Stage
 from .gate import Gate
 from .policy import Policy
 from .rebuild import Cheap, Rebuild
 from .settings import VaRedSettings
-
-Convolution = (nn.Conv2d, nn.Conv3d)
+from .shapes import Convolution, Shapes, dry_run
 
 
 @dataclass(frozen=True)
@@ -39,15 +35,6 @@ class Site:
     def conv(self) -> str:
         """Path of the convolution in the recognizer."""
         return ".".join(part for part in (self.host, self.stage.conv) if part)
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """What went through a convolution for one clip: input and output as (C, T, H, W), and order."""
-
-    inputs: tuple[int, int, int, int]
-    outputs: tuple[int, int, int, int]
-    order: int
 
 
 @dataclass(frozen=True)
@@ -76,7 +63,7 @@ def operate(recognizer: nn.Module, settings: VaRedSettings, example: Tensor) -> 
     Raises:
         ValueError: No convolution can be made dynamic.
     """
-    shapes, dense = _dry_run(recognizer, example)
+    shapes, dense = dry_run(recognizer, example)
     left: dict[str, str] = {}
     sites = []
     for site, reason in _sites(recognizer):
@@ -96,37 +83,6 @@ def operate(recognizer: nn.Module, settings: VaRedSettings, example: Tensor) -> 
     policy = Policy(CostTable([cost for _, cost in plans], dense))
     _install(recognizer, plans, shapes, policy, settings)
     return Surgery(policy, tuple(site.conv for site, _ in plans), left)
-
-
-def _dry_run(recognizer: nn.Module, example: Tensor) -> tuple[dict[str, Shapes], int]:
-    """Run one clip through a copy without data; return shapes by convolution, and dense MACs."""
-    probe = copy.deepcopy(recognizer).to("meta").eval()
-    shapes: dict[str, Shapes] = {}
-
-    def note(name: str) -> object:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if name in shapes:
-                shapes[name] = Shapes((0, 0, 0, 0), (0, 0, 0, 0), -1)  # runs more than once
-            else:
-                shapes[name] = Shapes(_cthw(inputs[0]), _cthw(output), len(shapes))
-
-        return hook
-
-    handles = [
-        module.register_forward_hook(note(name))  # type: ignore[arg-type]
-        for name, module in probe.named_modules()
-        if isinstance(module, Convolution)
-    ]
-    ledger = count(probe, example.to("meta"), recognizer_forward)
-    for handle in handles:
-        handle.remove()
-    return shapes, ledger.total
-
-
-def _cthw(x: Tensor) -> tuple[int, int, int, int]:
-    if x.dim() == 4:  # frames are folded into the batch of one clip
-        return (x.shape[1], x.shape[0], x.shape[2], x.shape[3])
-    return (x.shape[1], x.shape[2], x.shape[3], x.shape[4])
 
 
 def _sites(recognizer: nn.Module) -> Iterator[tuple[Site, str]]:

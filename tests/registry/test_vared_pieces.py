@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.vared.controller import BudgetHook, Controller
+from registry.vared.copies import blend_copies
 from registry.vared.cost import CostTable, LayerCost
 from registry.vared.gate import ALL_OFF_WEIGHT, Gate
 from registry.vared.policy import Decision, Policy
-from registry.vared.rebuild import Rebuild, blend_copies, kept_sizes
+from registry.vared.rebuild import Rebuild, kept_sizes
 from registry.vared.recognizer import AdaptiveLoss
 from registry.vared.settings import VaRedSettings
 
@@ -54,7 +55,8 @@ def test_blending_follows_the_formula(
     torch.testing.assert_close(both, reference(y, weights[1], vared.factors, 2))
     for axis in (1, 2):
         clips = z if axis == 1 else z.transpose(1, 2).contiguous()
-        at_once = blend_copies(clips, channel, time, (weights[0], weights[1]), axis)
+        sources = (channel.sources, time.sources)
+        at_once = blend_copies(clips, sources, (weights[0], weights[1]), axis)
         if at_once is not None:
             torch.testing.assert_close(at_once if axis == 1 else at_once.transpose(1, 2), both)
 
