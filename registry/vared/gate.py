@@ -50,6 +50,7 @@ class Gate(nn.Module):
     """
 
     macs_column = "gate"
+    _rescue: Tensor
 
     def __init__(
         self,
@@ -69,6 +70,9 @@ class Gate(nn.Module):
         self.activation = (
             _LeakyGateActivation.apply if settings.activation == "leak" else _exact_activation
         )
+        rescue = torch.zeros(max(num_branches))
+        rescue[-1] = ALL_OFF_WEIGHT
+        self.register_buffer("_rescue", rescue, persistent=False)
         self._start_near_full(settings)
 
     def _start_near_full(self, settings: VaRedSettings) -> None:
@@ -98,10 +102,9 @@ class Gate(nn.Module):
     def _finish(self, weights: Tensor) -> Tensor:
         if weights.shape[1] == 1:
             return torch.ones_like(weights)
-        closed = (weights.detach().amax(1, keepdim=True) <= 0).to(weights.dtype)
-        rescue = torch.zeros_like(weights)
-        rescue[:, -1:] = ALL_OFF_WEIGHT * closed
-        weights = weights + rescue
+        closed = weights.detach().amax(1, keepdim=True) <= 0
+        # added, not put in place: the gradient still reaches what closed
+        weights = weights + closed * self._rescue[-weights.shape[1] :]
         return weights / weights.sum(1, keepdim=True) if self.normalise else weights
 
 

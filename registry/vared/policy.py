@@ -84,6 +84,7 @@ def _one_hot(index_N: Tensor, num_branches: int) -> Tensor:
 
 def _padded(weights: Sequence[Tensor]) -> Tensor:
     width = max(w.shape[1] for w in weights)
+    pad = torch.nn.functional.pad
     return torch.stack(
-        [torch.nn.functional.pad(w, (0, width - w.shape[1])) for w in weights], dim=1
+        [w if w.shape[1] == width else pad(w, (0, width - w.shape[1])) for w in weights], dim=1
     )
