@@ -1,9 +1,11 @@
-"""Calibration: shift all gates together until the executed share lies in its window. Ours.
+"""Calibration: shift gates until the executed share lies in its window. Ours.
 
-A shift of one number moves the pre-activation of every full branch; where it falls below zero the
-branch closes. The share is monotone in the shift, so a bisection finds it: first on the
-pre-activations seen in one pass (cheap), then checked by running the clips again, since a gate's
-input depends on the routes before it.
+One number moves the pre-activation of every full branch; where it falls below zero the branch
+closes. The share is monotone in the shift, so a bisection finds it: on the pre-activations seen in
+one pass (cheap), then checked by running the clips again, since a gate's input depends on the
+routes before it. Where one layer is too coarse a step, single gates fill the gap.
+
+Shape legend: N clips, L layers, S branches of both axes.
 """
 
 from __future__ import annotations
@@ -70,11 +72,16 @@ class Shares:
         share = torch.cat(totals).double().mean().item() / self.policy.costs.dense
         return Seen(share, [torch.cat(column) for column in zip(*seen, strict=True)])
 
-    def predict(self, seen: Seen, shift: float) -> float:
-        """Return the share that shifted pre-activations would give, gate inputs unchanged."""
+    def predict(self, seen: Seen, shifts: Tensor) -> float:
+        """Return the share that shifted pre-activations would give, gate inputs unchanged.
+
+        Args:
+            seen: What was measured.
+            shifts: (L, 2): how far the full branch of each layer's channel and time axis moves.
+        """
         live_channel, live_time = [], []
-        for layer, u in zip(self.layers, seen.u, strict=True):
-            moved = u + shift * _lever(layer, u)
+        for layer, u, shift in zip(self.layers, seen.u, shifts, strict=True):
+            moved = u + _levers(layer, shift).to(u)
             channel, time = torch.split(moved, list(layer.gate.num_branches), dim=1)
             live_channel.append(_live(channel))
             live_time.append(_live(time))
@@ -84,12 +91,11 @@ class Shares:
         )
         return executed.total().double().mean().item() / self.policy.costs.dense
 
-    def shift(self, amount: float) -> None:
-        """Move the biases of all gates for good."""
+    def shift(self, shifts: Tensor) -> None:
+        """Move the biases of the gates for good, (L, 2) as for `predict`."""
         with torch.no_grad():
-            for layer in self.layers:
-                bias = layer.gate.excite.bias
-                bias.add_(_lever(layer, bias[None])[0], alpha=amount)
+            for layer, shift in zip(self.layers, shifts, strict=True):
+                layer.gate.excite.bias.add_(_levers(layer, shift).to(layer.gate.excite.bias))
 
 
 def calibrate(shares: Shares, budget: float, margin: float) -> float:
@@ -107,29 +113,67 @@ def calibrate(shares: Shares, budget: float, margin: float) -> float:
         if aim - DEPTH <= seen.share <= aim:
             break
         # predictions err: each further one aims a little deeper into the window
-        shares.shift(_bisect(shares, seen, aim - attempt * DEPTH / MAX_ROUNDS))
+        goal = aim - attempt * DEPTH / MAX_ROUNDS
+        shares.shift(_fill(shares, seen, _bisect(shares, seen, goal), goal))
         seen = shares.measure()
     return seen.share
 
 
-def _bisect(shares: Shares, seen: Seen, aim: float) -> float:
-    """Return the largest shift (to 1e-3) whose predicted share is at or under `aim`."""
+def _bisect(shares: Shares, seen: Seen, aim: float) -> Tensor:
+    """Return the largest common shift (to 1e-3) whose predicted share is at or under `aim`."""
     low, high = -4.0, 4.0
+    everywhere = torch.ones(len(shares.layers), 2)
     while high - low > 1e-3:
         middle = (low + high) / 2
-        if shares.predict(seen, middle) > aim:
+        if shares.predict(seen, middle * everywhere) > aim:
             high = middle
         else:
             low = middle
-    return low
+    return low * everywhere
 
 
-def _lever(layer: DynamicConv, u: Tensor) -> Tensor:
-    """How far each branch moves: the full one by 1, the cheapest not at all, evenly between."""
-    levers = []
-    for num in layer.gate.num_branches:
-        levers.append(torch.linspace(1, 0, num) if num > 1 else torch.zeros(1))
-    return torch.cat(levers).to(u).expand_as(u)
+def _fill(shares: Shares, seen: Seen, shifts: Tensor, aim: float) -> Tensor:
+    """Open single gates, the most willing first, while the predicted share stays under `aim`.
+
+    One large layer's gate can move the share across the whole window: then no common shift lands
+    in it, but smaller layers fill what is left.
+    """
+    for layer, axis in _closed_by_willingness(shares, seen, shifts):
+        if shares.predict(seen, shifts) >= aim - DEPTH / 2:
+            break
+        tried = shifts.clone()
+        tried[layer, axis] = _opening(shares, seen, layer, axis)
+        if shares.predict(seen, tried) <= aim:
+            shifts = tried
+    return shifts
+
+
+def _closed_by_willingness(shares: Shares, seen: Seen, shifts: Tensor) -> list[tuple[int, int]]:
+    """Layers and axes whose full branch is closed for most clips, nearest to opening first."""
+    distance = {
+        (layer, axis): _opening(shares, seen, layer, axis) - float(shifts[layer, axis])
+        for layer, dynamic in enumerate(shares.layers)
+        for axis in (0, 1)
+        if dynamic.gate.num_branches[axis] > 1
+    }
+    closed = [site for site, missing in distance.items() if missing > 0]
+    return sorted(closed, key=lambda site: distance[site])
+
+
+def _opening(shares: Shares, seen: Seen, layer: int, axis: int) -> float:
+    """The shift that opens the full branch of an axis for most clips."""
+    column = axis * shares.layers[layer].gate.num_branches[0]
+    return 1e-3 - float(seen.u[layer][:, column].median())
+
+
+def _levers(layer: DynamicConv, shift_2: Tensor) -> Tensor:
+    """How far each branch moves: the full one all the way, the cheapest not at all."""
+    return torch.cat(
+        [
+            shift * (torch.linspace(1, 0, num) if num > 1 else torch.zeros(1))
+            for num, shift in zip(layer.gate.num_branches, shift_2, strict=True)
+        ]
+    )
 
 
 def _live(u: Tensor) -> Tensor:
