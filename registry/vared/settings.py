@@ -61,10 +61,10 @@ class ControlSettings(BaseModel):
         None, description="fixed weight of the efficiency loss; None: steered to the budget (ours)"
     )
     warmup: float = Field(
-        0.25, ge=0, lt=1, description="share of steps with gates forced full (ours)"
+        0.4, ge=0, lt=1, description="share of steps with gates forced full (ours)"
     )
     settle: float = Field(
-        0.7, gt=0, le=1, description="share of steps after which gates rest (ours)"
+        0.75, gt=0, le=1, description="share of steps after which gates rest (ours)"
     )
     margin: float = Field(
         0.015, ge=0, lt=0.05, description="stay this far under the budget in training (ours)"
