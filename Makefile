@@ -2,6 +2,7 @@
 # make sweep     the quick sweep of budgets.yaml
 # make test      the tests
 # make check     lint, format, types, architecture
+# make slurm-up  a small SLURM cluster on this Debian machine, for the tests; make slurm-down stops it
 #
 # PyTorch's wheels for Linux on the default index bring CUDA, several gigabytes. For the small CPU
 # build give its index, as pytorch.org's "get started" page lists it:
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := harness registry jobs results tests
 
-.PHONY: install dev sweep test check format clean
+.PHONY: install dev sweep test check format clean slurm-up slurm-down
 
 install: $(VENV)/.installed
 dev: $(VENV)/.dev
@@ -37,6 +38,12 @@ sweep: $(VENV)/.installed
 
 test: $(VENV)/.dev
 	$(BIN)/pytest
+
+slurm-up:
+	tests/cluster/slurm_cluster.sh up
+
+slurm-down:
+	tests/cluster/slurm_cluster.sh down
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check $(SOURCES)
