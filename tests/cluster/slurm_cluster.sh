@@ -6,6 +6,7 @@
 #   slurm_cluster.sh destroy               down, and remove the state
 #   slurm_cluster.sh status                what runs; fails unless everything does
 #   slurm_cluster.sh env                   the line that makes a shell use this cluster
+#   slurm_cluster.sh cancel-all            and wait until no job is left, also of those that ignore TERM
 #   slurm_cluster.sh kill-node NODE        as a machine's crash: all its processes vanish at once
 #   slurm_cluster.sh start-node NODE       start it (again) and wait until the controller knows
 #   slurm_cluster.sh restart-controller
@@ -280,23 +281,27 @@ up() {
   echo "  export SLURM_CONF=$SLURM_CONF"
 }
 
-cancel_jobs() { # KILL first: whoever ignores TERM would take KillWait
-  scancel --state=PENDING
-  scancel --full --signal=KILL --state=RUNNING
-  squeue -h -o %A | sort -u | xargs -r scancel
-  wait_for 10 no_jobs
-}
-
 no_jobs() {
   local jobs
   jobs=$(squeue -h) && [ -z "$jobs" ]
 }
 
+end_jobs() { # by hand, since slurmd leaves who ignores TERM another KillWait, and scancel -s KILL too
+  # shellcheck disable=SC2046
+  kill -KILL $(job_pids | grep -vxF "$(step_pids)") || true
+  no_jobs
+}
+
+cancel_all() {
+  scancel --state=PENDING
+  squeue -h -o %A | sort -u | xargs -r scancel
+  wait_for 30 end_jobs || die "jobs stay: $(squeue 2>&1)"
+}
+
 down() {
   [ -d "$RUN" ] || return 0
-  if pid_of slurmctld > /dev/null; then cancel_jobs &> /dev/null || true; fi
-  stop "${NODES[@]/#/slurmd.}"
-  stop slurmctld
+  if pid_of slurmctld > /dev/null; then (cancel_all) || true; fi
+  stop slurmctld "${NODES[@]/#/slurmd.}"
   stop slurmdbd
   stop mariadbd
   stop munged
@@ -325,7 +330,7 @@ as_root() { # as_root COMMAND...: this script again, through sudo unless this is
 
 case ${1:-} in
   env) echo "export SLURM_CONF=$SLURM_CONF" ;;
-  up | down | status | restart-controller)
+  up | down | status | cancel-all | restart-controller)
     as_root "$@"
     "${1//-/_}"
     ;;
