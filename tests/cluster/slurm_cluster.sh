@@ -26,7 +26,7 @@ ACCOUNTING_PORT=$((PORT + 2))
 DATABASE_PORT=$((PORT + 3))
 MAX_ARRAY_SIZE=${SLURM_MAX_ARRAY_SIZE:-1001}
 NODES=(node1 node2 node3 node4)
-PACKAGES=(slurmctld slurmd slurm-client slurmdbd munge mariadb-server-core mariadb-client-core)
+PACKAGES=(slurmctld slurmd slurm-client slurmdbd munge mariadb-server-core mariadb-client-core procps)
 
 ETC=$STATE/etc RUN=$STATE/run LOG=$STATE/log
 export SLURM_CONF=$ETC/slurm.conf
@@ -214,10 +214,9 @@ start_controller() {
   wait_for 30 scontrol ping || die "slurmctld does not answer, see $LOG/slurmctld.log"
 }
 
-restart_controller() {
+restart_controller() { # it takes submissions at once, and hears from the nodes 5 s later
   stop slurmctld
   start_controller
-  wait_for 30 nodes_serve
 }
 
 set_max_array_size() {
@@ -286,7 +285,9 @@ no_jobs() {
   jobs=$(squeue -h) && [ -z "$jobs" ]
 }
 
-end_jobs() { # by hand, since slurmd leaves who ignores TERM another KillWait, and scancel -s KILL too
+end_jobs() { # again and again, since what was being requeued meanwhile comes back
+  squeue -h -o %A | sort -u | xargs -r scancel || true
+  # by hand, since slurmd leaves who ignores TERM another KillWait, and scancel -s KILL too
   # shellcheck disable=SC2046
   kill -KILL $(job_pids | grep -vxF "$(step_pids)") || true
   no_jobs
@@ -294,8 +295,7 @@ end_jobs() { # by hand, since slurmd leaves who ignores TERM another KillWait, a
 
 cancel_all() {
   scancel --state=PENDING
-  squeue -h -o %A | sort -u | xargs -r scancel
-  wait_for 30 end_jobs || die "jobs stay: $(squeue 2>&1)"
+  wait_for 45 end_jobs || die "jobs stay: $(squeue 2>&1)"
 }
 
 down() {
