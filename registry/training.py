@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from ._mmaction import import_mmaction
+from .checkpoint import Keeper, kept
 from .interfaces import Prepared, Splits
 
 import_mmaction()
@@ -43,16 +45,27 @@ class Trained:
     Args:
         num_steps: Optimiser steps.
         history: One entry an epoch: epoch, loss, and what else the recognizer logs.
+        time_s: Seconds it took, in all processes that had a part in it.
     """
 
     num_steps: int
     history: tuple[dict[str, float], ...]
+    time_s: float
 
 
 def train(
-    prepared: Prepared, splits: Splits, recipe: Recipe, seed: int, folder: Path, report: Report
+    prepared: Prepared,
+    splits: Splits,
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    report: Report,
+    keeper: Keeper | None = None,
 ) -> Trained:
     """Train in place.
+
+    With a keeper, training goes on from the keeper's file where there is one, and ends as it would
+    have without the interruption: on a CPU with as many threads, to the last bit.
 
     Args:
         prepared: Recognizer, hooks and learning-rate factors of the method.
@@ -61,6 +74,7 @@ def train(
         seed: Of initialisation, shuffling and augmentation.
         folder: MMEngine's logs go here.
         report: Called after each epoch with that epoch's means.
+        keeper: Where and when training is saved; None: never.
     """
     epochs = EpochMeans(report)
     steps_per_epoch = max(1, len(splits.train) // recipe.batch)  # type: ignore[arg-type]
@@ -68,7 +82,7 @@ def train(
         model=prepared.model,
         work_dir=str(folder),
         train_dataloader=_loader(splits, recipe.batch),
-        train_cfg={"by_epoch": True, "max_epochs": recipe.epochs},
+        train_cfg=_loop(recipe, keeper),
         optim_wrapper=_optimiser(recipe, prepared.paramwise),
         param_scheduler=_schedule(recipe, recipe.epochs * steps_per_epoch),
         custom_hooks=[*prepared.hooks, epochs],
@@ -82,10 +96,15 @@ def train(
     logging.getLogger("mmengine").setLevel(logging.ERROR)
     runner.train()
     prepared.model.eval()
-    return Trained(runner.iter, tuple(epochs.history))
+    return Trained(runner.iter, tuple(epochs.history), epochs.time_s)
 
 
 _QUIET: dict[str, Any] = {"logger": None, "checkpoint": None, "timer": None}
+
+
+def _loop(recipe: Recipe, keeper: Keeper | None) -> dict[str, Any]:
+    kind = {"by_epoch": True} if keeper is None else {"type": kept(keeper)}
+    return {**kind, "max_epochs": recipe.epochs}
 
 
 def _loader(splits: Splits, batch: int) -> dict[str, Any]:
@@ -131,7 +150,7 @@ def _schedule(recipe: Recipe, num_steps: int) -> list[dict[str, Any]]:
 
 
 class EpochMeans(Hook):  # type: ignore[misc]
-    """Averages what the recognizer logs over each epoch.
+    """Averages what the recognizer logs over each epoch, and measures the time.
 
     Args:
         report: Called with each epoch's means.
@@ -143,6 +162,12 @@ class EpochMeans(Hook):  # type: ignore[misc]
         self.report = report
         self.history: list[dict[str, float]] = []
         self._values: dict[str, list[torch.Tensor]] = {}
+        self._started = time.perf_counter()
+
+    @property
+    def time_s(self) -> float:
+        """Seconds since the start, less those between an interruption and going on."""
+        return time.perf_counter() - self._started
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -161,3 +186,22 @@ class EpochMeans(Hook):  # type: ignore[misc]
         entry = {"epoch": float(runner.epoch + 1), **means}
         self.history.append(entry)
         self.report(entry)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep the history, and the steps of the epoch that is not closed yet."""
+        values = {name: torch.stack(values) for name, values in self._values.items()}
+        checkpoint["epoch_means"] = {
+            "history": list(self.history),
+            "values": values,
+            "time_s": self.time_s,
+        }
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on averaging where the checkpoint stands."""
+        state = checkpoint["epoch_means"]
+        device = next(runner.model.parameters()).device
+        self._started = time.perf_counter() - state["time_s"]
+        self.history = list(state["history"])
+        self._values = {
+            name: list(values.to(device).unbind()) for name, values in state["values"].items()
+        }

@@ -133,7 +133,10 @@ class BudgetHook(Hook):  # type: ignore[misc]
             self._calibrate(runner)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Keep the controller's state beside the weights, as plain numbers."""
+        """Keep the controller's state beside the weights, as plain numbers.
+
+        The policy's `full` is not part of it: it is set anew before each step.
+        """
         policy = _policy(runner)
         checkpoint["vared_controller"] = {
             "integral": self.controller.integral,
