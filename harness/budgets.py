@@ -78,7 +78,7 @@ class Sweep(Strict):
     @property
     def needs(self) -> Resources:
         """What one trial needs, in the executors' terms."""
-        return Resources(**self.resources.model_dump())
+        return Resources(**self.resources.model_dump(exclude={"checkpoint_s"}))
 
     @field_validator("name")
     @classmethod

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from .commands import Request
@@ -36,6 +38,10 @@ DataRoot = Annotated[
         file_okay=False,
     ),
 ]
+OfExecutor = Annotated[str, typer.Option("--executor", help="Instead of the file's.")]
+OfTrial = Annotated[str, typer.Argument(help="A trial's key, or how it begins.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Submit to the cluster; do not wait.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 OfSweep = Annotated[str, typer.Argument(help="A sweep's name, or its budgets.yaml.")]
 RUNS = Path("runs")
 LONG_S = 3600.0
@@ -63,19 +69,99 @@ def sweep(
     budgets: Budgets,
     data_root: DataRoot = None,
     runs: Runs = RUNS,
-    executor: Annotated[str, typer.Option(help="Instead of the file's.")] = "",
+    executor: OfExecutor = "",
     dry_run: Annotated[bool, typer.Option(help="Show what would run, and run nothing.")] = False,
-    retry_failed: Annotated[bool, typer.Option(help="Also run what failed before.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before long runs.")] = False,
+    detach: Detach = False,
+    yes: Yes = False,
 ) -> None:
     """Run what is missing of a sweep, then write its tables and figures."""
     from . import commands
 
-    request = _request(budgets, data_root, runs, executor, retry_failed, will_run=not dry_run)
+    request = _request(budgets, data_root, runs, executor, will_run=not dry_run)
     if dry_run:
         _exit(commands.dry_run(request, _console()))
-    asks = not yes and sys.stdin.isatty()
-    _exit(commands.run_sweep(request, _console(), _confirm if asks else None))
+    manner = commands.Manner(confirm=_asks(yes), detach=detach)
+    _exit(commands.run_sweep(request, _console(), manner))
+
+
+@app.command(epilog="Example: harness resume budgets.yaml")
+def resume(
+    budgets: Budgets,
+    data_root: DataRoot = None,
+    runs: Runs = RUNS,
+    executor: OfExecutor = "",
+    detach: Detach = False,
+    yes: Yes = False,
+) -> None:
+    """Go on with a sweep: what is missing or was cancelled runs, from where it was saved."""
+    from . import commands
+
+    request = _request(budgets, data_root, runs, executor, will_run=True)
+    manner = commands.Manner(commands.again_stopped, _asks(yes), detach)
+    _exit(commands.run_sweep(request, _console(), manner))
+
+
+@app.command(epilog="Example: harness retry budgets.yaml --failed")
+def retry(
+    budgets: Budgets,
+    trials: Annotated[list[str] | None, typer.Argument(help="Keys of trials.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed.")] = False,
+    data_root: DataRoot = None,
+    runs: Runs = RUNS,
+    executor: OfExecutor = "",
+    detach: Detach = False,
+    yes: Yes = False,
+) -> None:
+    """Run trials of a sweep again that failed, and what is missing."""
+    from . import commands
+    from .problems import UserError
+
+    if failed == bool(trials):
+        raise UserError("say which trials to run again: their keys, or --failed for all that did")
+    request = _request(budgets, data_root, runs, executor, will_run=True)
+    chosen = commands.again_chosen(trials) if trials else commands.again_failed
+    manner = commands.Manner(chosen, _asks(yes), detach)
+    _exit(commands.run_sweep(request, _console(), manner))
+
+
+@app.command(epilog="Example: harness cancel budgets.yaml")
+def cancel(
+    sweep: OfSweep,
+    trials: Annotated[list[str] | None, typer.Argument(help="Keys; by default all.")] = None,
+    runs: Runs = RUNS,
+    yes: Yes = False,
+) -> None:
+    """End trials that run on a cluster, or wait for it; what they saved is kept."""
+    from results.store import Store
+
+    from . import single
+
+    ask = None if yes else lambda question: typer.confirm(question, default=False)
+    _exit(single.cancel(Store(runs), _name(sweep), trials or [], _console(), ask))
+
+
+@app.command(epilog="Example: harness logs -f 3f2a9c")
+def logs(
+    trial: OfTrial,
+    runs: Runs = RUNS,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+) -> None:
+    """Print what a trial printed on the node where it runs."""
+    from results.store import Store
+
+    from . import single
+
+    _exit(single.logs(Store(runs), trial, follow, _console()))
+
+
+@app.command(epilog="Example: harness why 3f2a9c")
+def why(trial: OfTrial, runs: Runs = RUNS) -> None:
+    """Tell the story of a trial: its state, its attempts, and the last lines of its log."""
+    from results.store import Store
+
+    from . import single
+
+    _exit(single.why(Store(runs), trial, _console()))
 
 
 @app.command(epilog="Example: harness plan budgets.yaml")
@@ -83,7 +169,7 @@ def plan(budgets: Budgets, data_root: DataRoot = None, runs: Runs = RUNS) -> Non
     """Show what a sweep would run, what is there already, and what the rest will cost."""
     from . import commands
 
-    _exit(commands.dry_run(_request(budgets, data_root, runs), _console()))
+    _exit(commands.plan_only(_request(budgets, data_root, runs), _console()))
 
 
 @app.command(epilog="Example: harness status budgets.yaml")
@@ -172,14 +258,13 @@ def _request(
     data_root: Path | None,
     runs: Path,
     executor: str = "",
-    retry: bool = False,
     will_run: bool = False,
 ) -> Request:
     from .commands import read_request
     from .sweep import Settings
 
     # a worker starts in another folder, so the current one is meant by its whole path
-    settings = Settings(runs, data_root or Path.cwd(), retry)
+    settings = Settings(runs, data_root or Path.cwd())
     return read_request(budgets, settings, executor or None, will_run)
 
 
@@ -189,6 +274,10 @@ def _name(sweep: str) -> str:
     from .budgets import load
 
     return load(Path(sweep)).name
+
+
+def _asks(yes: bool) -> Callable[[Cost], bool] | None:
+    return _confirm if not yes and sys.stdin.isatty() else None
 
 
 def _confirm(cost: Cost) -> bool:

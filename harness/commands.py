@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jobs.underway import look
 from results.store import Store
 from results.tracking_uri import TrackingError
 
@@ -16,7 +17,7 @@ from .budgets import BudgetsError, Sweep, load
 from .concerns import concerns
 from .cost import Cost, dense_size, estimate, experience
 from .expand import Manifests, manifests, trials_of
-from .plan import Plan, make_plan
+from .plan import Again, Plan, make_plan
 from .problems import UserError
 from .progress import watching
 from .publish import Published, mirror, probe, publish, tracking_uri
@@ -30,11 +31,15 @@ from .show import (
     show_results,
     show_tally,
     show_trials,
+    show_underway,
 )
-from .sweep import Finished, Settings, Tally, prepare, reconcile, sole_sweep
+from .single import match
+from .sweep import Finished, Settings, Tally, prepare, preview, reconcile, sole_sweep, submit
 from .trial import Trial
 
 PUBLISH_EVERY_S = 60.0
+MANY = 30
+"""Lists of trials longer than this are cut, except where a person asked for each."""
 INTERRUPTED = 130
 """The exit code shells know for "ended by Ctrl-C"."""
 
@@ -71,7 +76,7 @@ def read_request(
 
     Args:
         path: A budgets.yaml.
-        settings: Paths, and what runs again.
+        settings: Paths.
         executor: Takes the place of the file's.
         will_run: Try the places that results go to before the clips are looked at, since the
             first look at them decodes every one.
@@ -90,48 +95,104 @@ def read_request(
         raise BudgetsError(str(path), error.problems) from None
 
 
-def run_sweep(
-    request: Request, console: Console, confirm: Callable[[Cost], bool] | None = None
-) -> int:
+@dataclass(frozen=True)
+class Manner:
+    """How a sweep is run.
+
+    Args:
+        again: Which trials with a record run again.
+        confirm: Asked, if given, before anything runs.
+        detach: Submit, and do not wait.
+    """
+
+    again: Callable[[Plan], Again] = lambda plan: frozenset()
+    confirm: Callable[[Cost], bool] | None = None
+    detach: bool = False
+
+
+def run_sweep(request: Request, console: Console, manner: Manner | None = None) -> int:
     """Run what is missing, then write the report.
 
     Args:
         request: What to run.
         console: Where progress is shown.
-        confirm: Asked, if given, before anything runs.
+        manner: How; by default, all that is missing, waiting for it.
 
     Returns:
         0, 1 if a trial failed in this run, 130 if it was interrupted.
     """
-    store, name = request.store, request.sweep.name
+    manner = manner or Manner()
     _try_places(request.sweep, request.settings)
-    with sole_sweep(store, name):
+    with sole_sweep(request.store, request.sweep.name):
         plan = prepare(request.sweep, request.trials, request.settings)
-        todo = plan.todo(request.settings.retry_failed)
+        todo = plan.todo(manner.again(plan))
         show_plan(console, plan, todo, None)
         show_concerns(console, request.concerns)
-        if todo and confirm and not confirm(cost_of(request, todo)):
+        if todo and manner.confirm and not manner.confirm(cost_of(request, todo)):
             return 0
-        tally = _run(request, plan, console)
-        return _end(request, console, plan, tally)
+        if manner.detach:
+            return _detach(request, todo, console)
+        tally = _run(request, todo, console)
+        left_alone = [trial for trial in plan.failed if trial not in todo]
+        return _end(request, console, len(left_alone), tally)
+
+
+def again_failed(plan: Plan) -> Again:
+    """All that failed."""
+    return frozenset(trial.key for trial in plan.failed)
+
+
+def again_chosen(keys: Sequence[str]) -> Callable[[Plan], Again]:
+    """Those that a person names by their keys, or how they begin.
+
+    Raises:
+        UserError: When asked: a key is of no failed trial of the sweep.
+    """
+
+    def chosen(plan: Plan) -> Again:
+        failed = [trial.key for trial in plan.failed]
+        return frozenset(match(key, failed, "failed trial of this sweep") for key in keys)
+
+    return chosen
+
+
+def again_stopped(plan: Plan) -> Again:
+    """What was ended on purpose."""
+    return frozenset(trial.key for trial in plan.stopped)
 
 
 def dry_run(request: Request, console: Console) -> int:
     """Show what a sweep would run and what it would cost; nothing is written."""
     plan = make_plan(request.trials, request.store)
-    todo = plan.todo(request.settings.retry_failed)
+    todo = plan.todo()
     show_plan(console, plan, todo, cost_of(request, todo))
     show_trials(console, "To run", todo)
+    show_concerns(console, request.concerns)
+    for script in preview(request.sweep, todo, request.settings):
+        line(console, f"\nsbatch would be given:\n{script}")
+    return 0
+
+
+def plan_only(request: Request, console: Console) -> int:
+    """Show what a sweep would run and what it would cost, in a few lines."""
+    plan = make_plan(request.trials, request.store)
+    todo = plan.todo()
+    show_plan(console, plan, todo, cost_of(request, todo))
+    show_trials(console, "To run", todo, MANY)
     show_concerns(console, request.concerns)
     return 0
 
 
 def status(request: Request, console: Console) -> int:
-    """Show how far a sweep is and why trials failed; 1 if any did."""
+    """Show how far a sweep is, what runs, and why trials failed; 1 if any did."""
     plan = make_plan(request.trials, request.store)
     show_plan(console, plan, plan.todo(), None)
-    show_trials(console, "Missing", plan.missing)
-    show_failures(console, plan)
+    looks = look(request.store.trial_folder(trial.key).path for trial in plan.missing)
+    by_key = {folder.name: found for folder, found in looks.items()}
+    show_underway(console, plan.missing, by_key, MANY)
+    idle = [trial for trial in plan.missing if trial.key not in by_key]
+    show_trials(console, "Missing, and not under way", idle, MANY)
+    show_failures(console, plan, MANY)
     return 1 if plan.failed else 0
 
 
@@ -185,10 +246,17 @@ def _published(store: Store, name: str) -> Published:
     return publish(store, name)
 
 
-def _run(request: Request, plan: Plan, console: Console) -> Tally:
-    settings = request.settings
+def _detach(request: Request, todo: Sequence[Trial], console: Console) -> int:
+    number = submit(request.sweep, todo, request.settings)
+    line(console, f"Submitted {number} trials; {len(todo) - number} were under way already.")
+    line(console, "See how far they are with `harness status`; the same command without --detach")
+    line(console, "waits for them, and writes tables and figures when they have ended.")
+    return 0
+
+
+def _run(request: Request, todo: Sequence[Trial], console: Console) -> Tally:
     last = time.monotonic()
-    with watching(plan.todo(settings.retry_failed), console) as show:
+    with watching(todo, console) as show:
 
         def on_finish(finished: Finished) -> None:
             nonlocal last
@@ -197,7 +265,7 @@ def _run(request: Request, plan: Plan, console: Console) -> Tally:
                 _publish(request, console)
                 last = time.monotonic()
 
-        return reconcile(request.sweep, plan, settings, on_finish)
+        return reconcile(request.sweep, todo, request.settings, on_finish)
 
 
 def _publish(request: Request, console: Console) -> Published | None:
@@ -215,13 +283,12 @@ def _publish(request: Request, console: Console) -> Published | None:
     return published
 
 
-def _end(request: Request, console: Console, plan: Plan, tally: Tally) -> int:
+def _end(request: Request, console: Console, num_left_alone: int, tally: Tally) -> int:
     published = _publish(request, console)
     if published:
         show_results(console, published.records)
     show_concerns(console, request.concerns)
-    skipped = 0 if request.settings.retry_failed else len(plan.failed)
-    show_tally(console, tally, skipped)
+    show_tally(console, tally, num_left_alone)
     if published:
         show_files(console, published.files, request.uri)
     if tally.interrupted:

@@ -52,6 +52,12 @@ class Needs(Strict):
     gpus: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     memory_gb: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     time_min: int | None = Field(default=None, ge=1)
+    checkpoint_s: float = Field(
+        default=300.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds of training that an interruption without warning may cost",
+    )
 
 
 def _word(uri: Any) -> Any:

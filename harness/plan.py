@@ -14,7 +14,11 @@ from .budgets import Sweep
 from .trial import Trial
 
 STOPPED = "stopped"
-"""`Failure.kind` of a trial that a scheduler ended early."""
+"""`Failure.kind` of a trial that a scheduler judged weak, or a person cancelled."""
+
+
+Again = frozenset[str]
+"""Keys of trials that run although they have a record."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,22 @@ class Plan:
         """Trials without a record."""
         return [t for t in self.trials if self._status(t) is None]
 
-    def todo(self, retry_failed: bool = False) -> list[Trial]:
-        """Return what a sweep runs now, in the order of the plan."""
-        statuses = (None, "failed") if retry_failed else (None,)
-        return [trial for trial in self.trials if self._status(trial) in statuses]
+    @cached_property
+    def stopped(self) -> list[Trial]:
+        """Those of the failed that were ended on purpose."""
+        return [t for t in self.failed if _was_stopped(self.records[t.key])]
+
+    def todo(self, again: Again = frozenset()) -> list[Trial]:
+        """Return what runs now, in the order of the plan: all without a record, and `again`."""
+        return [t for t in self.trials if self._status(t) is None or t.key in again]
 
     def _status(self, trial: Trial) -> str | None:
         record = self.records.get(trial.key)
         return record.status if record else None
+
+
+def _was_stopped(record: Record) -> bool:
+    return record.failure is not None and record.failure.kind == STOPPED
 
 
 def make_plan(trials: Sequence[Trial], store: Store) -> Plan:

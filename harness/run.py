@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from jobs.worker import Worker
+from registry.checkpoint import Keeper
 from registry.evaluation import Evaluation, evaluate, verify_macs
 from registry.interfaces import ClipShape, ClipSource, Method, Prepared, Recognizer, Splits
 from registry.latency import compare
@@ -26,6 +28,7 @@ from registry.training import train
 from results.record import Accuracy, Latency, Macs, Record
 from results.store import Store
 
+from .checkpoints import Checkpoints
 from .trial import Trial
 
 NUM_VERIFIED_CLIPS = 4
@@ -36,13 +39,13 @@ WINDOW = 0.05
 PACKAGES = ("torch", "mmengine", "mmcv-lite", "mmaction2", "numpy", "vared-harness")
 
 
-def run(payload: Mapping[str, Any], report: Callable[[dict[str, float]], None]) -> dict[str, Any]:
-    """Run one trial and write its record.
+def run(payload: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
+    """Run one trial and write its record; go on where an earlier attempt was interrupted.
 
     Args:
         payload: `trial` as plain data, `runs` and `data_root` as paths (`data_root` may be None),
-            `threads` to compute with.
-        report: Called with each epoch's figures.
+            `threads` to compute with, `checkpoint_s` between checkpoints.
+        worker: Hears each epoch's figures, and says when to end; must keep a folder.
 
     Returns:
         Key and status of the record that now lies in the trial's folder.
@@ -51,18 +54,13 @@ def run(payload: Mapping[str, Any], report: Callable[[dict[str, float]], None]) 
     torch.set_num_threads(int(payload.get("threads", 1)))
     store = Store(Path(payload["runs"]))
     data_root = None if payload.get("data_root") is None else Path(payload["data_root"])
-    record = measure(trial, data_root, _attempt(store, trial), report)
+    folder = store.trial_folder(trial.key)
+    checkpoints = Checkpoints(folder.checkpoint_path, payload["checkpoint_s"], worker)
+    logs = worker.folder or folder.path
+    record = measure(trial, data_root, logs, worker.report, checkpoints)
     store.write_record(record)
+    folder.checkpoint_path.unlink(missing_ok=True)
     return {"key": record.key, "status": record.status}
-
-
-def _attempt(store: Store, trial: Trial) -> Path:
-    """A new folder for the logs of this attempt, numbered after those that are there."""
-    attempts = store.trial_folder(trial.key).path / "attempts"
-    attempts.mkdir(parents=True, exist_ok=True)
-    folder = attempts / f"{1 + sum(1 for _ in attempts.iterdir())}"
-    folder.mkdir()
-    return folder
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,7 @@ def measure(
     data_root: Path | None,
     folder: Path,
     report: Callable[[dict[str, float]], None],
+    keeper: Keeper | None = None,
 ) -> Record:
     """Train and measure one trial.
 
@@ -89,6 +88,7 @@ def measure(
         data_root: Where data sets of clips lie.
         folder: For logs of this attempt.
         report: Called with each epoch's figures.
+        keeper: Where and when training is saved; None: never.
     """
     started = datetime.now(timezone.utc)
     clock = time.perf_counter()
@@ -96,7 +96,7 @@ def measure(
     torch.manual_seed(trial.seed)
     prepared = _prepare(trial, bench)
     train_clock = time.perf_counter()
-    trained = train(prepared, bench.splits, trial.recipe, trial.seed, folder, report)
+    trained = train(prepared, bench.splits, trial.recipe, trial.seed, folder, report, keeper)
     train_time_s = time.perf_counter() - train_clock
     own_macs = _own_macs(prepared, bench)
     evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)

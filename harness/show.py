@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from jobs.underway import Look
 from results.record import Record
 from results.report import summary
 from results.tracking_uri import redacted
@@ -33,20 +35,58 @@ def show_plan(console: Console, plan: Plan, todo: Sequence[Trial], cost: Cost | 
         line(console, f"That is about {macs} of training, {disk}, and {time}.")
 
 
-def show_trials(console: Console, heading: str, trials: Sequence[Trial]) -> None:
-    """Print trials by their keys and names under a heading."""
-    if trials:
-        line(console, f"{heading}:")
-    for trial in trials:
-        line(console, f"  {trial.key}  {name_of(trial)}")
+def show_trials(
+    console: Console, heading: str, trials: Sequence[Trial], many: int | None = None
+) -> None:
+    """Print trials by their keys and names under a heading, the first `many` of them."""
+    _list(console, heading, [f"{trial.key}  {name_of(trial)}" for trial in trials], many)
 
 
-def show_failures(console: Console, plan: Plan) -> None:
-    """Print why each failed trial failed."""
+def show_underway(
+    console: Console, trials: Sequence[Trial], looks: Mapping[str, Look], many: int
+) -> None:
+    """Print how many trials are in each state, and the first `many` one by one.
+
+    Args:
+        console: Where to.
+        trials: Those without a record.
+        looks: By key, what those under way are doing.
+        many: How many lines at most.
+    """
+    counts = Counter(look.state for look in looks.values())
+    if counts:
+        line(console, f"Under way: {', '.join(f'{n} {state}' for state, n in counts.items())}.")
+    ordered = sorted(
+        (trial for trial in trials if trial.key in looks),
+        key=lambda trial: looks[trial.key].state != "runs",
+    )
+    _list(console, "", [_underway(trial, looks[trial.key]) for trial in ordered], many)
+
+
+def show_failures(console: Console, plan: Plan, many: int | None = None) -> None:
+    """Print why each failed trial failed, the first `many` of them."""
+    lines = []
     for trial in plan.failed:
         failure = plan.records[trial.key].failure
         reason = f"{failure.kind}: {failure.message}" if failure else "no reason was recorded"
-        line(console, f"  {trial.key}  {name_of(trial)}: {reason}")
+        lines.append(f"{trial.key}  {name_of(trial)}: {reason}")
+    _list(console, "Failed", lines, many)
+
+
+def _underway(trial: Trial, look: Look) -> str:
+    job = f"job {look.job}" if look.job else ""
+    return (
+        f"{trial.key}  {name_of(trial)}: {', '.join(filter(None, [look.state, look.detail, job]))}"
+    )
+
+
+def _list(console: Console, heading: str, lines: Sequence[str], many: int | None) -> None:
+    if lines and heading:
+        line(console, f"{heading}:")
+    for text in lines[:many]:
+        line(console, f"  {text}")
+    if many is not None and len(lines) > many:
+        line(console, f"  ... and {len(lines) - many} more")
 
 
 def show_concerns(console: Console, concerns: Sequence[str]) -> None:
@@ -75,7 +115,7 @@ def show_tally(console: Console, tally: Tally, num_skipped_failed: int) -> None:
         line(console, f"Trials of this run: {', '.join(told)}.")
     if num_skipped_failed:
         number = f"{num_skipped_failed} that failed before"
-        line(console, f"Left alone: {number}. Run them again with --retry-failed.")
+        line(console, f"Left alone: {number}. Run them again with `harness retry --failed`.")
 
 
 def show_files(console: Console, files: Sequence[Path], uri: str | None) -> None:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from jobs.backends import open_executor
-from jobs.executor import Call, Executor, Outcome, State
+from jobs.executor import Call, DurableExecutor, Executor, Outcome, State
+from jobs.worker import Interrupted
 from results.record import Failure, Record
 from results.store import Store
 
@@ -52,11 +53,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a sweep reads and writes, and whether it tries failed trials again."""
+    """Where a sweep reads and writes."""
 
     runs: Path
     data_root: Path | None = None
-    retry_failed: bool = False
 
 
 def prepare(sweep: Sweep, trials: Sequence[Trial], settings: Settings) -> Plan:
@@ -72,33 +72,74 @@ def prepare(sweep: Sweep, trials: Sequence[Trial], settings: Settings) -> Plan:
 
 
 def reconcile(
-    sweep: Sweep, plan: Plan, settings: Settings, on_finish: Callable[[Finished], None]
+    sweep: Sweep,
+    todo: Sequence[Trial],
+    settings: Settings,
+    on_finish: Callable[[Finished], None],
 ) -> Tally:
-    """Run what the plan lacks; every trial that ends has a record before the next is looked at.
+    """Run trials; every one that ends has a record before the next is looked at.
 
-    An interrupt cancels what has not finished and returns what has.
+    An interrupt cancels what has not finished, unless it runs on a cluster, and returns what has.
 
     Args:
         sweep: Says where and with what trials run.
-        plan: What is there.
-        settings: Paths, and whether failed trials run again.
+        todo: Trials to run.
+        settings: Paths.
         on_finish: Called after each trial.
     """
     tally = Tally()
-    todo = plan.todo(settings.retry_failed)
     if not todo:
         return tally
     store = Store(settings.runs)
     _make_ready(store, todo)
-    folder = store.sweep_folder(sweep.name) / "executor"
     try:
-        with open_executor(sweep.executor.name, sweep.executor.options, folder) as executor:
+        with _executor(sweep, store) as executor:
             for finished in _finish(executor, _calls(sweep, todo, settings), todo, store):
                 tally.finished.append(finished)
                 on_finish(finished)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted, SystemExit):  # Ray makes an exit of SIGTERM
         tally.interrupted = True
     return tally
+
+
+def submit(sweep: Sweep, todo: Sequence[Trial], settings: Settings) -> int:
+    """Submit what is not under way yet, and return at once with the number of trials.
+
+    Raises:
+        UserError: This executor ends with this process, or the scheduler refuses.
+    """
+    store = Store(settings.runs)
+    with _executor(sweep, store) as executor:
+        if not isinstance(executor, DurableExecutor):
+            raise UserError(
+                f"trials of the executor {sweep.executor.name!r} end with this process; "
+                "--detach needs a cluster: `executor: slurm`"
+            )
+        _make_ready(store, todo)
+        try:
+            return executor.submit(_calls(sweep, todo, settings))
+        except (ValueError, RuntimeError) as error:
+            raise UserError(str(error)) from error
+
+
+def preview(sweep: Sweep, todo: Sequence[Trial], settings: Settings) -> list[str]:
+    """Return what a scheduler would be given; nothing for an executor of this machine.
+
+    Raises:
+        UserError: There is no such scheduler here.
+    """
+    with _executor(sweep, Store(settings.runs)) as executor:
+        if not isinstance(executor, DurableExecutor):
+            return []
+        try:
+            return executor.preview(_calls(sweep, todo, settings))
+        except (ValueError, RuntimeError) as error:
+            raise UserError(str(error)) from error
+
+
+def _executor(sweep: Sweep, store: Store) -> Executor:
+    folder = store.sweep_folder(sweep.name) / "executor"
+    return open_executor(sweep.executor.name, sweep.executor.options, folder)
 
 
 @contextmanager
@@ -136,22 +177,24 @@ def _calls(sweep: Sweep, trials: Iterable[Trial], settings: Settings) -> list[Ca
         Call(
             name=f"{re.sub('[^A-Za-z0-9.]+', '-', name_of(trial))}-{trial.key}",
             target=TARGET,
-            payload=_payload(trial, settings, sweep.needs.cpus),
+            payload=_payload(trial, settings, sweep),
             resources=sweep.needs,
             group=_group(trial),
+            folder=Store(settings.runs).trial_folder(trial.key).path.absolute(),
         )
         for trial in trials
     ]
 
 
-def _payload(trial: Trial, settings: Settings, threads: int) -> dict[str, Any]:
+def _payload(trial: Trial, settings: Settings, sweep: Sweep) -> dict[str, Any]:
     # a worker has another working directory
     root = settings.data_root
     return {
         "trial": trial.model_dump(mode="json"),
         "runs": str(settings.runs.absolute()),
         "data_root": None if root is None else str(root.absolute()),
-        "threads": threads,
+        "threads": sweep.needs.cpus,
+        "checkpoint_s": sweep.resources.checkpoint_s,
     }
 
 
@@ -166,7 +209,7 @@ def _finish(
     by_name = {call.name: trial for call, trial in zip(calls, trials, strict=True)}
     try:
         outcomes = executor.run(calls)
-    except (ValueError, ConnectionError) as error:  # needs nobody can meet; no cluster there
+    except (ValueError, ConnectionError, RuntimeError) as error:  # nobody can meet its needs
         raise UserError(str(error)) from error
     for outcome in outcomes:
         yield _settle(by_name[outcome.call.name], outcome, store)
@@ -204,7 +247,8 @@ def _failed(trial: Trial, outcome: Outcome) -> Record:
 
 def _failure(outcome: Outcome) -> Failure:
     if outcome.state is State.STOPPED:
-        return Failure(kind=STOPPED, message="stopped early: judged weak", traceback="")
+        message = outcome.error or "stopped early: judged weak"
+        return Failure(kind=STOPPED, message=message, traceback="")
     last = next(iter(reversed(outcome.error.strip().splitlines())), "no traceback came back")
     kind, _, message = last.partition(":")
     return Failure(kind=kind.strip(), message=message.strip() or kind, traceback=outcome.error)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .calls import resolve
 from .executor import Executor
-from .options import InlineOptions, Options, RayOptions
+from .options import InlineOptions, Options, RayOptions, SlurmOptions
 
 
 class Backend(NamedTuple):
@@ -32,6 +32,11 @@ BACKENDS: Mapping[str, Backend] = {
     ),
     "ray": Backend(
         "calls in parallel on this machine or a Ray cluster", "jobs.ray:RayExecutor", RayOptions
+    ),
+    "slurm": Backend(
+        "each call a job of a SLURM array, through submitit",
+        "jobs.slurm:SlurmExecutor",
+        SlurmOptions,
     ),
 }
 

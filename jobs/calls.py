@@ -6,13 +6,12 @@ import copy
 import difflib
 import importlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from .attempts import Running
 from .executor import Call
-
-Report = Callable[[Mapping[str, Any]], None]
-"""Passes intermediate metrics of a running call on: names to numbers or other plain data."""
+from .worker import Interrupted, Interruption, Report, Worker
 
 
 def check_calls(calls: Sequence[Call]) -> None:
@@ -51,9 +50,37 @@ def resolve(target: str) -> Any:
         raise LookupError(f"Module `{module_name}` has no `{attribute}`.{hint}") from None
 
 
-def invoke(call: Call, report: Report) -> Any:
+def invoke(call: Call, report: Report, job: str = "", log: str = "") -> Any:
     """Run the call in this process and return what its function returns.
 
-    The function gets its own copy of the payload, as it would in another process.
+    The function gets its own copy of the payload, as it would in another process. Where the call
+    has a folder, the attempt is written down there, and the process gives signs of life.
+
+    Args:
+        call: What to run.
+        report: Where its intermediate metrics go.
+        job: The scheduler's name for this attempt.
+        log: File that what it prints goes to.
     """
-    return resolve(call.target)(copy.deepcopy(dict(call.payload)), report)
+    interruption = Interruption()
+    with interruption.listening():
+        running = None if call.folder is None else Running(call.folder, job, log)
+        worker = Worker(report, interruption, running)
+        try:
+            value = resolve(call.target)(copy.deepcopy(dict(call.payload)), worker)
+        except BaseException as error:
+            if running:
+                _end_badly(running, error)
+            raise
+        if running:
+            running.end("returned")
+        return value
+
+
+def _end_badly(running: Running, error: BaseException) -> None:
+    if isinstance(error, Interrupted):
+        running.end("interrupted", error.reason)
+    elif isinstance(error, KeyboardInterrupt):
+        running.end("interrupted", "Ctrl-C")
+    else:
+        running.end("failed", f"{type(error).__name__}: {error}")

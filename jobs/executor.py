@@ -10,6 +10,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -36,10 +37,12 @@ class Call:
 
     Args:
         name: Unique among the calls of one submission; shown to people and used in file names.
-        target: "module:function". The function takes (payload, report) where report(dict) passes
-            intermediate metrics on; what it returns must be plain data.
+        target: "module:function". The function takes (payload, worker), a `jobs.worker.Worker`;
+            what it returns must be plain data.
         payload: Plain data (JSON types).
         group: Calls of one group compete when the backend stops weak ones early.
+        folder: Where attempts at it are written down, and what they save; it outlives them all.
+            None: the call keeps nothing.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Call:
     payload: Mapping[str, Any]
     resources: Resources = field(default_factory=Resources)
     group: str = ""
+    folder: Path | None = None
 
 
 class State(str, enum.Enum):
@@ -83,7 +87,7 @@ class Executor(ABC):
         """Yield one outcome a call, in order of completion.
 
         A failing call is an outcome; its neighbours go on. Closing the iterator early cancels
-        what has not finished.
+        what has not finished, unless the executor is a `DurableExecutor`.
         """
 
     def close(self) -> None:  # noqa: B027  # not abstract: a backend may hold nothing
@@ -94,3 +98,19 @@ class Executor(ABC):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class DurableExecutor(Executor):
+    """An executor whose calls go on when this process ends. Every call should have a folder.
+
+    Any later process finds them again by their folders: `run` waits for those under way and
+    submits only the others; `jobs.underway` looks at them and cancels them.
+    """
+
+    @abstractmethod
+    def submit(self, calls: Sequence[Call]) -> int:
+        """Submit those that are not under way, and return at once with their number."""
+
+    @abstractmethod
+    def preview(self, calls: Sequence[Call]) -> list[str]:
+        """Return what would be handed to the scheduler, without doing so."""

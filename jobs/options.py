@@ -76,3 +76,43 @@ class RayOptions(Options):
         if self.address and (self.num_cpus is not None or self.num_gpus is not None):
             raise ValueError("`num_cpus` and `num_gpus` belong to the cluster at `address`")
         return self
+
+
+class SlurmOptions(Options):
+    """Where on a cluster jobs run, how many at once, and what is done before they start.
+
+    How much one job gets stands under `resources`.
+    """
+
+    partition: str | None = Field(default=None, description="Partition; by default the cluster's.")
+    account: str | None = Field(default=None, description="Account that pays.")
+    qos: str | None = Field(default=None, description="Quality of service.")
+    constraint: str | None = Field(default=None, description="Features that a node must have.")
+    nodelist: str | None = Field(default=None, description="Use these nodes only.")
+    exclude: str | None = Field(default=None, description="Never use these nodes.")
+    max_concurrent: PositiveInt | None = Field(
+        default=None, description="Jobs at once; by default as many as the cluster grants."
+    )
+    max_array_size: PositiveInt | None = Field(
+        default=None, description="Tasks of one array at most; by default what the cluster allows."
+    )
+    setup: tuple[str, ...] = Field(
+        default=(), description="Shell lines before the job, such as 'module load cuda/12.4'."
+    )
+    container: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Command that starts Python in a container: 'apptainer exec --nv image.sif'.",
+    )
+    python: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Python on the nodes; by default the one that submits, or `python3` in a "
+        "container.",
+    )
+    signal_s: PositiveInt = Field(
+        default=90, description="Seconds before the time limit at which a job saves and requeues."
+    )
+    sbatch: dict[str, str | int | bool] = Field(
+        default={}, description="Any other option of sbatch, without the dashes."
+    )

@@ -17,6 +17,7 @@ from ray import tune
 from .calls import invoke
 from .environment import enter_worker
 from .executor import Call, Resources
+from .worker import Interrupted
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def _work(call: Call, home: Path) -> None:
         os.chdir(home)
     try:
         _say("returned", invoke(call, lambda metrics: _say("reported", dict(metrics))))
-    except (Exception, SystemExit):  # after an early stop, `report` exits; then nobody hears this
+    except (Exception, SystemExit, Interrupted):
+        # after an early stop, `report` exits; then nobody hears this
         _say("failed", traceback.format_exc())
 
 

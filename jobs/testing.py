@@ -16,13 +16,15 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .calls import Report
-from .executor import Call, Executor, Outcome, Resources, State
+from .executor import Call, DurableExecutor, Executor, Outcome, Resources, State
+from .underway import end
+from .worker import Worker
 
 HOSTILE_NAMES = ("a'; echo foo\n$(id)", '-rf ../up/"größe 動画"')
 PLAIN_DATA = {
@@ -38,41 +40,41 @@ PLAIN_DATA = {
 _DEADLINE_S = 120.0
 
 
-def echo(payload: dict[str, Any], report: Report) -> Any:
+def echo(payload: dict[str, Any], worker: Worker) -> Any:
     """Return `payload["value"]`."""
     return payload["value"]
 
 
-def fail(payload: dict[str, Any], report: Report) -> None:
+def fail(payload: dict[str, Any], worker: Worker) -> None:
     """Raise a ValueError with the text `payload["text"]`."""
     raise ValueError(payload["text"])
 
 
-def leave(payload: dict[str, Any], report: Report) -> None:
+def leave(payload: dict[str, Any], worker: Worker) -> None:
     """Exit as a script would."""
     raise SystemExit("a script's way out")
 
 
-def die(payload: dict[str, Any], report: Report) -> None:
+def die(payload: dict[str, Any], worker: Worker) -> None:
     """Take the process down, as the kernel does when memory runs out. Never run it inline."""
     os._exit(1)
 
 
-def spoil(payload: dict[str, Any], report: Report) -> int:
+def spoil(payload: dict[str, Any], worker: Worker) -> int:
     """Report every entry of `payload["reports"]`; drop them from the payload; return how many."""
     count = len(payload["reports"])
     while payload["reports"]:
-        report(payload["reports"].pop(0))
+        worker.report(payload["reports"].pop(0))
     return count
 
 
-def wait_for(payload: dict[str, Any], report: Report) -> None:
+def wait_for(payload: dict[str, Any], worker: Worker) -> None:
     """Write the process id to the file `payload["started"]`; wait for the file `payload["go"]`."""
     _write(Path(payload["started"]), str(os.getpid()))
     until(Path(payload["go"]).exists)
 
 
-def meet(payload: dict[str, Any], report: Report) -> tuple[float, float]:
+def meet(payload: dict[str, Any], worker: Worker) -> tuple[float, float]:
     """Wait until `payload["number"]` calls have come to the folder `payload["place"]`.
 
     Returns the monotonic times of coming and leaving, in seconds.
@@ -179,17 +181,21 @@ class ExecutorContract:
         assert _most_cores_at_once(outcomes) == n
 
     def test_closing_the_iterator_cancels(self, executor: Executor, tmp_path: Path) -> None:
-        """What runs is gone when close returns; the executor serves on."""
+        """What runs is gone when close returns, or `end`; the executor serves on."""
         started = tmp_path / "started"
         quick = call("quick", echo, {"value": 0})
         files = {"started": str(started), "go": str(tmp_path / "never")}
         waits = call("waits", echo, {"value": 1}, Resources(cpus=self.concurrent))
-        outcomes = executor.run([quick, call("endless", wait_for, files), waits])
+        waits = replace(waits, folder=tmp_path / "waits")
+        endless = replace(call("endless", wait_for, files), folder=tmp_path / "endless")
+        outcomes = executor.run([quick, endless, waits])
         assert isinstance(outcomes, Generator)
         with contextlib.closing(outcomes):
             assert next(outcomes).call == quick
             if self.concurrent > 1:
                 until(started.exists)
+        if isinstance(executor, DurableExecutor):
+            end(one.folder for one in (endless, waits) if one.folder)
         if started.exists():
             until(lambda: not _alive(int(started.read_text())))
         assert [outcome.call for outcome in executor.run([quick])] == [quick]

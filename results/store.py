@@ -87,6 +87,11 @@ class TrialFolder:
         """Where the outcome is written, once there is one."""
         return self.path / "record.json"
 
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the state of a trial that has not ended is saved."""
+        return self.path / "checkpoint.pth"
+
 
 @dataclass(frozen=True)
 class Reading:

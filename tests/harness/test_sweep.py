@@ -14,7 +14,7 @@ from rich.console import Console
 
 import harness.sweep
 from harness.budgets import parse
-from harness.commands import dry_run, read_request, report, run_sweep, status
+from harness.commands import Manner, again_failed, dry_run, read_request, report, run_sweep, status
 from harness.cost import Size, estimate, experience
 from harness.expand import expand
 from harness.plan import make_plan
@@ -32,7 +32,7 @@ class Lab:
         self.ran: list[str] = []
         self.breaks: Callable[[Trial], None] = lambda trial: None
 
-    def run(self, payload: dict[str, Any], report: Callable[..., None]) -> dict[str, Any]:
+    def run(self, payload: dict[str, Any], worker: Any) -> dict[str, Any]:
         trial = Trial.model_validate(payload["trial"])
         self.ran.append(trial.key)
         self.breaks(trial)
@@ -91,8 +91,9 @@ class Screen:
 
 def go(budgets: Path, retry: bool = False) -> tuple[int, str]:
     screen = Screen()
-    request = read_request(budgets, Settings(budgets.parent / "runs", None, retry))
-    return run_sweep(request, screen.console), screen.text
+    request = read_request(budgets, Settings(budgets.parent / "runs"))
+    manner = Manner(again_failed) if retry else Manner()
+    return run_sweep(request, screen.console, manner), screen.text
 
 
 def test_a_sweep_runs_all_and_then_nothing(
@@ -196,7 +197,7 @@ def test_one_sweep_at_a_time(tmp_path: Path) -> None:
 
 def test_no_is_no(lab: Lab, budgets: Path, size: None) -> None:
     request = read_request(budgets, Settings(budgets.parent / "runs"))
-    assert run_sweep(request, Screen().console, confirm=lambda cost: False) == 0
+    assert run_sweep(request, Screen().console, Manner(confirm=lambda cost: False)) == 0
     assert not lab.ran
 
 

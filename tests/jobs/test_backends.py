@@ -26,9 +26,9 @@ def test_every_backend_describes_itself(name):
 
 
 def test_an_unknown_name_gets_the_choices_and_the_nearest(tmp_path):
-    with pytest.raises(LookupError, match=r"`rey`; there are inline, ray. Did you mean `ray`\?"):
+    with pytest.raises(LookupError, match=r"are inline, ray, slurm. Did you mean `ray`\?"):
         open_executor("rey", {}, tmp_path)
-    with pytest.raises(LookupError, match="there are inline, ray.$"):
+    with pytest.raises(LookupError, match="there are inline, ray, slurm.$"):
         options_type("kubernetes")
 
 

@@ -12,7 +12,7 @@ class TestInline(ExecutorContract):
 
 
 def test_a_person_can_interrupt(monkeypatch):
-    def interrupt(payload, report):
+    def interrupt(payload, worker):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("jobs.testing.echo", interrupt)

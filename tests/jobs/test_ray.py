@@ -11,7 +11,7 @@ from jobs.testing import ExecutorContract, call, die, echo, spoil, wait_for
 ELSEWHERE = """
 import os
 
-def look(payload, report):
+def look(payload, worker):
     return os.getcwd(), dict(os.environ)
 """
 

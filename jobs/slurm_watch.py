@@ -1,0 +1,136 @@
+"""Watches over calls under way: signs of life from their folders, hints from the scheduler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .attempts import Heartbeat, read_heartbeat
+from .executor import Call
+from .slurm_client import Seen, SlurmError, accounted, find, queued
+from .slurm_judge import Signs, Verdict, judge
+from .slurm_ticket import Ticket, read_ticket, write_job
+
+_SHORTEST_S = 2.0
+_LONGEST_S = 60.0
+_SHARE = 0.05
+"""Ask again after this share of the time watched so far, within the two limits above."""
+
+_MEMORY_SIGNS = ("exceeded memory limit", "oom-kill", "oom_kill", "Out Of Memory")
+_TAIL_BYTES = 4096
+
+
+@dataclass
+class _Seen:
+    """What is remembered of one call between two looks; times are this process's own."""
+
+    ticket: Ticket
+    beat: tuple[int, int] | None = None
+    beat_at: float = float("-inf")
+    hint: Seen | None = None
+    hint_since: float = field(default_factory=time.monotonic)
+
+
+class Watch:
+    """Asks the scheduler now and then, in one question for all calls."""
+
+    def __init__(self) -> None:
+        self._began = self._next = time.monotonic()
+        self._memory: dict[Path, _Seen] = {}
+
+    def verdicts(self, calls: Collection[Call]) -> Iterator[tuple[Call, Verdict]]:
+        """Yield what each call is thought to be doing; nothing while it is too early to ask."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        under_way = {
+            call.folder: (call, ticket)
+            for call in calls
+            if call.folder and (ticket := read_ticket(call.folder))
+        }
+        hints = ask_all(ticket for _, ticket in under_way.values())
+        took = time.monotonic() - now
+        wait = max(_SHORTEST_S, 5 * took, _SHARE * (now - self._began))
+        self._next = time.monotonic() + min(wait, _LONGEST_S)
+        for folder, (call, ticket) in under_way.items():
+            yield call, judge(self._signs(folder, ticket, hints))
+
+    def reason(self, ticket: Ticket) -> str:
+        """Return the scheduler's last words on a call."""
+        seen = self._hint(ticket)
+        return "" if seen is None else seen.reason or seen.state
+
+    def by(self, ticket: Ticket) -> str:
+        """Return who cancelled a call, as " by ..." or ""."""
+        seen = self._hint(ticket)
+        return f" by user {seen.by}" if seen and seen.by else ""
+
+    def _hint(self, ticket: Ticket) -> Seen | None:
+        return next((s.hint for s in self._memory.values() if s.ticket == ticket), None)
+
+    def _signs(self, folder: Path, ticket: Ticket, hints: dict[str, Seen] | None) -> Signs:
+        now = time.monotonic()
+        memory = self._memory.get(folder)
+        if memory is None or memory.ticket.submission != ticket.submission:
+            memory = self._memory[folder] = _Seen(ticket)
+        memory.ticket = ticket
+        heartbeat = own_heartbeat(folder, ticket)
+        beat = (heartbeat.attempt, heartbeat.beat) if heartbeat else None
+        if heartbeat and heartbeat.last:
+            memory.beat_at = float("-inf")
+        elif beat != memory.beat:
+            memory.beat, memory.beat_at = beat, now
+        hint = None if hints is None else hints.get(ticket.job)
+        if hints is not None and hint != memory.hint:
+            memory.hint, memory.hint_since = hint, now
+        return Signs(
+            asked=hints is not None,
+            seen=hint,
+            since_beat_s=now - memory.beat_at,
+            since_submitted_s=time.time() - ticket.submitted_at,
+            same_for_s=now - memory.hint_since,
+            out_of_memory=bool(hint and hint.ended) and complains_of_memory(ticket),
+        )
+
+
+def ask_all(tickets: Iterable[Ticket]) -> dict[str, Seen] | None:
+    """Return the scheduler's hints by job id, from squeue and, for the rest, sacct.
+
+    None if it cannot be asked now: its silence means nothing.
+    """
+    tickets = list(tickets)
+    try:
+        for submission in {t.submission for t in tickets if not t.job}:
+            _recover(submission, next(t for t in tickets if t.submission == submission))
+        hints = queued(ticket.job_name for ticket in tickets)
+        unknown = {t.job.partition("_")[0] for t in tickets if t.job and t.job not in hints}
+        return accounted(unknown) | hints if unknown else hints
+    except SlurmError:
+        return None
+
+
+def complains_of_memory(ticket: Ticket) -> bool:
+    """Whether the job's log ends with a kill for memory, which SLURM may report as FAILED."""
+    log = ticket.log.with_suffix(".err")
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            end = file.read().decode(errors="replace")
+    except OSError:
+        return False
+    return any(sign in end for sign in _MEMORY_SIGNS)
+
+
+def _recover(submission: Path, ticket: Ticket) -> None:
+    """Find the job of a submission whose process died before it could write the id down."""
+    job = find(ticket.job_name)
+    if job:
+        write_job(submission, job)
+
+
+def own_heartbeat(folder: Path, ticket: Ticket) -> Heartbeat | None:
+    """Return the heartbeat of an attempt of this submission; an older one says nothing."""
+    heartbeat = read_heartbeat(folder)
+    return heartbeat if heartbeat and heartbeat.job == ticket.job else None

@@ -1,0 +1,14 @@
+import pytest
+
+from jobs.options import SlurmOptions
+from jobs.slurm import SlurmExecutor
+from jobs.testing import ExecutorContract
+
+
+class TestSlurm(ExecutorContract):
+    concurrent = 2
+
+    @pytest.fixture
+    def executor(self, tmp_path):
+        with SlurmExecutor(tmp_path, SlurmOptions(nodelist="node1")) as executor:
+            yield executor
