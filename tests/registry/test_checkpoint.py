@@ -189,11 +189,9 @@ def test_gates_pass_through_all_phases_inside_epochs(uninterrupted) -> None:
 @pytest.mark.parametrize(
     ("name", "after"),
     [
-        (DENSE, (3,)),
-        (DENSE, (4, 1)),
-        (GATED, (1,) * (STEPS - 1)),  # after each single step: every phase, every end of an epoch
-        (GATED, (6, 3)),  # before an epoch that begins with a calibration, and at the end
-        (("r2plus1d", "vared"), (4, 3)),
+        (DENSE, (4, 2)),
+        (GATED, (1,) * STEPS),  # after each step: in every phase, at every epoch's end, at the end
+        (("r2plus1d", "dense"), (4, 3)),
     ],
     ids=lambda value: "-".join(map(str, value)),
 )
