@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -58,7 +59,10 @@ class Cluster:
             assert done.returncode == 0, f"{SCRIPT.name} {' '.join(words)}: {said.read()}"
 
     def kill_node(self, node: str) -> None:
-        """As a machine's crash. The controller takes 10 to 20 s to call the node down."""
+        """As a machine's crash. The controller takes some 15 s to call the node down.
+
+        If the node is back before that, its jobs are missed only half a minute later.
+        """
         self.control("kill-node", node)
 
     def start_node(self, node: str) -> None:
@@ -192,7 +196,8 @@ def _own_cluster() -> Iterator[Cluster]:
 
 def _free_ports() -> int:
     """Return the first of as many free ports in a row as a cluster takes."""
-    for first in range(21000, 32000, NUM_PORTS):
+    # at random, lest runs that start together choose the same
+    for first in random.sample(range(21000, 32000, NUM_PORTS), 100):
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             for port in range(first, first + NUM_PORTS):
                 stack.enter_context(socket.socket()).bind(("", port))

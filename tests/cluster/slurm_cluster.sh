@@ -286,10 +286,12 @@ no_jobs() {
 }
 
 end_jobs() { # again and again, since what was being requeued meanwhile comes back
-  squeue -h -o %A | sort -u | xargs -r scancel || true
+  local pid
+  squeue -h -o %F | sort -u | xargs -r scancel || true
   # by hand, since slurmd leaves who ignores TERM another KillWait, and scancel -s KILL too
-  # shellcheck disable=SC2046
-  kill -KILL $(job_pids | grep -vxF "$(step_pids)") || true
+  for pid in $(job_pids); do
+    [ "$(cat "/proc/$pid/comm")" = slurmstepd ] || kill -KILL "$pid" || true
+  done
   no_jobs
 }
 

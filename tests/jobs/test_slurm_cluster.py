@@ -17,8 +17,8 @@ def test_an_array_runs_and_accounting_knows(slurm, tmp_path):
 
 
 def test_jobs_go_when_cancelled_though_they_ignore_it(slurm, tmp_path):
-    jobs = [sbatch(slurm, tmp_path, "trap '' TERM; sleep 600; sleep 600") for _ in range(2)]
-    slurm.until(lambda: slurm.jobs() == dict.fromkeys(jobs, "RUNNING"))
+    sbatch(slurm, tmp_path, "trap '' TERM; sleep 600; sleep 600", "--array=0-9")
+    slurm.until(lambda: [*slurm.jobs().values()].count("RUNNING") == 8)
     slurm.cancel_all()
     assert slurm.jobs() == {}
 
