@@ -51,8 +51,10 @@ def why(store: Store, text: str, console: Console) -> int:
     line(console, f"trial {folder.path.name}: {_state(record, now)}")
     if record and record.failure:
         line(console, f"reason: {record.failure.kind}: {record.failure.message}")
-    for attempt in read_attempts(folder.path):
-        line(console, f"  attempt {attempt.number}: {_story(attempt)}")
+    attempts = read_attempts(folder.path)
+    for attempt in attempts:
+        may_run = now is not None and now.state == "runs" and attempt is attempts[-1]
+        line(console, f"  attempt {attempt.number}: {_story(attempt, may_run)}")
     log = _log(folder)
     last = tail(log) if log else (record.failure.traceback if record and record.failure else "")
     if last:
@@ -144,11 +146,13 @@ def _state(record: Record | None, now: Look | None) -> str:
     return record.status if record else "not run yet, or lost: the next sweep or resume runs it"
 
 
-def _story(attempt: Attempt) -> str:
+def _story(attempt: Attempt, may_run: bool) -> str:
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt.began_at))
     job = f", job {attempt.job}" if attempt.job else ""
     if attempt.ended_at is None or attempt.ending is None:
-        ended = "runs, or vanished without a word"
+        ended = "no end was written down" + (
+            ", so it may run still" if may_run else ": it vanished"
+        )
     else:
         took = attempt.ended_at - attempt.began_at
         ended = f"{attempt.ending} after {took:.0f} s"

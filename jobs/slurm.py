@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from .calls import check_calls
 from .executor import Call, DurableExecutor, Outcome, State
 from .logs import tail
 from .options import SlurmOptions
-from .slurm_client import cancel
+from .slurm_client import Seen, cancel
 from .slurm_judge import Verdict
 from .slurm_submit import Asked, Submitter
 from .slurm_ticket import Ticket, read_outcome, read_ticket, tear_ticket
-from .slurm_watch import Watch
+from .slurm_watch import Watch, ask_all
 from .slurm_worker import MAX_FRUITLESS, given_up
 
 _GLANCE_S = 0.25
@@ -49,7 +49,7 @@ class SlurmExecutor(DurableExecutor):
         """
         check_calls(calls)
         housed = [self._housed(call) for call in calls]
-        self._submit([call for call in housed if not _under_way(call)])
+        self._submit(_not_under_way(housed))
         given = {call.name: call for call in calls}
         outcomes = self._wait({call.name: call for call in housed})
         return (replace(outcome, call=given[outcome.call.name]) for outcome in outcomes)
@@ -61,7 +61,7 @@ class SlurmExecutor(DurableExecutor):
             ValueError: As for `run`.
         """
         check_calls(calls)
-        missing = [call for call in map(self._housed, calls) if not _under_way(call)]
+        missing = _not_under_way([self._housed(call) for call in calls])
         self._submit(missing)
         return len(missing)
 
@@ -138,15 +138,23 @@ class SlurmExecutor(DurableExecutor):
         return None
 
 
-def _under_way(call: Call) -> bool:
-    """Whether a job for it exists, or an outcome that nobody has seen yet."""
-    folder = _folder(call)
-    ticket = read_ticket(folder)
+def _not_under_way(calls: Sequence[Call]) -> list[Call]:
+    """Return the calls that nobody runs, or that a person cancelled: they are asked for again."""
+    tickets = {call.name: read_ticket(_folder(call)) for call in calls}
+    known = [ticket for ticket in tickets.values() if ticket]
+    hints = (ask_all(known) if known else None) or {}
+    return [call for call in calls if not _under_way(call, tickets[call.name], hints)]
+
+
+def _under_way(call: Call, ticket: Ticket | None, hints: Mapping[str, Seen]) -> bool:
     if ticket is None or ticket.cancelled:
         return False
-    outcome = read_outcome(folder, ticket, call)
-    # whoever asks for a call again although it is done does not have its result
-    return outcome is None or outcome.state is not State.DONE
+    outcome = read_outcome(_folder(call), ticket, call)
+    if outcome is None:
+        hint = hints.get(ticket.job)
+        return hint is None or hint.state != "CANCELLED"
+    # an error that nobody has seen yet is news; a value that is asked for again has been lost
+    return outcome.state is not State.DONE
 
 
 def _ended(call: Call, ticket: Ticket | None) -> Outcome | None:
