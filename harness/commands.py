@@ -15,7 +15,7 @@ from results.tracking_uri import TrackingError
 
 from .budgets import BudgetsError, Sweep, load
 from .concerns import concerns
-from .cost import Cost, dense_size, estimate, experience
+from .cost import Cost, estimate, experience
 from .expand import Manifests, manifests, trials_of
 from .plan import Again, Plan, make_plan
 from .problems import UserError
@@ -34,6 +34,7 @@ from .show import (
     show_underway,
 )
 from .single import match
+from .sizes import dense_size
 from .sweep import Finished, Settings, Tally, prepare, preview, reconcile, sole_sweep, submit
 from .trial import Trial
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from results.record import Record
 from results.store import TRIALS, Store
 
+from .sizes import Size
 from .trial import Trial
 
 PASSES = 3
@@ -20,8 +21,8 @@ PASSES = 3
 ASSUMED_GMACS_PER_S = 10.0
 """Assumed where no record tells: what one core of an ordinary processor trained at desk scale."""
 
-BYTES_PER_PARAM = 16
-"""Assumed where no folder tells: weights, AdamW's two moments, and a second copy of the weights."""
+ASSUMED_DISK_BYTES = 100_000
+"""Assumed where no folder tells: records and logs; a checkpoint goes when its trial has ended."""
 
 NUM_FOLDERS_SAMPLED = 20
 
@@ -32,13 +33,6 @@ class Kind(NamedTuple):
     recognizer: str
     dataset: str
     scale: str
-
-
-class Size(NamedTuple):
-    """A dense recognizer's multiply-adds for one clip, and its parameters."""
-
-    macs: int
-    params: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,7 @@ def estimate(
         epoch_s = experience.epoch_s.get(kind)
         num_by_record += epoch_s is not None
         time_s += work / (ASSUMED_GMACS_PER_S * 1e9) if epoch_s is None else epoch_s * recipe.epochs
-        disk_bytes += experience.disk_bytes.get(kind, size.params * BYTES_PER_PARAM)
+        disk_bytes += experience.disk_bytes.get(kind, ASSUMED_DISK_BYTES)
         macs += work
     return Cost(len(trials), num_by_record, macs, time_s, disk_bytes)
 
@@ -118,17 +112,6 @@ def experience(store: Store) -> Experience:
         {kind: statistics.median(times) for kind, times in epochs.items()},
         {kind: _median_bytes(paths) for kind, paths in folders.items()},
     )
-
-
-def dense_size(trial: Trial) -> Size:
-    """Return the size of a trial's dense recognizer; builds it without memory for its weights."""
-    from registry.macs import summarise
-
-    recipe = trial.recipe
-    summary = summarise(
-        trial.recognizer.name, scale=trial.scale, size=recipe.size, frames=recipe.frames
-    )
-    return Size(round(summary["dense_gmacs"] * 1e9), summary["params"])
 
 
 def _records(store: Store) -> Iterable[Record]:

@@ -95,9 +95,7 @@ def measure(
     bench = _open(trial, data_root)
     torch.manual_seed(trial.seed)
     prepared = _prepare(trial, bench)
-    train_clock = time.perf_counter()
     trained = train(prepared, bench.splits, trial.recipe, trial.seed, folder, report, keeper)
-    train_time_s = time.perf_counter() - train_clock
     own_macs = _own_macs(prepared, bench)
     evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)
     macs = _macs(prepared, evaluation, bench)
@@ -116,7 +114,7 @@ def measure(
         num_params=_params(prepared.model),
         num_params_dense=bench.dense_params,
         budget_status=_budget_status(trial.budget, macs.share),
-        train_time_s=train_time_s,
+        train_time_s=trained.time_s,
         wall_time_s=time.perf_counter() - clock,
         num_steps=trained.num_steps,
         history=trained.history,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
 
 from ..interfaces import Method, Prepared
-from ..recognizers.build import build
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DenseSettings(BaseModel):
@@ -30,6 +31,8 @@ class _Dense(Method):
         Raises:
             ValueError: A budget is given, or the config's width cannot be applied.
         """
+        from ..recognizers.build import build
+
         if budget is not None:
             raise ValueError(f"dense takes no `budget`, but got {budget}")
         return Prepared(build(config, example))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
 
 from ..interfaces import Method, Prepared
-from ..macs import count
-from ..recognizers.build import build
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _STEPS = 1_000
 """Widths are searched in steps of 1/1000, each worth about 0.2 % of the dense MACs."""
@@ -42,6 +42,8 @@ class _Narrow(Method):
         Raises:
             ValueError: `budget` is not in (0, 1], or one channel everywhere still exceeds it.
         """
+        from ..recognizers.build import build
+
         if budget is None or not 0 < budget <= 1:
             raise ValueError(f"narrow takes a `budget` in (0, 1], but got {budget}")
         shapes = example.to("meta")
@@ -61,6 +63,9 @@ def _narrowed(config: dict[str, Any], step: int) -> dict[str, Any]:
 
 
 def _macs(config: dict[str, Any], shapes: Tensor) -> int:
+    from ..macs import count
+    from ..recognizers.build import build
+
     return count(build(config, shapes), shapes).total
 
 

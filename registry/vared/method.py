@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
-from torch import Tensor
 
 from ..interfaces import Method, Prepared
-from ..recognizers.build import build
-from .controller import BudgetHook
-from .recognizer import adapt
 from .settings import TrainingSettings, VaRedSettings
-from .surgery import Surgery
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .surgery import Surgery
 
 
 class VaRedMethodSettings(VaRedSettings):
@@ -36,6 +36,10 @@ class _VaRed(Method):
         Raises:
             ValueError: No convolution of the recognizer can be made dynamic.
         """
+        from ..recognizers.build import build
+        from .controller import BudgetHook
+        from .recognizer import adapt
+
         recognizer = build(config, example)
         surgery = adapt(
             recognizer,

@@ -15,10 +15,11 @@ from rich.console import Console
 import harness.sweep
 from harness.budgets import parse
 from harness.commands import Manner, again_failed, dry_run, read_request, report, run_sweep, status
-from harness.cost import Size, estimate, experience
+from harness.cost import estimate, experience
 from harness.expand import expand
 from harness.plan import make_plan
 from harness.problems import UserError
+from harness.sizes import Size
 from harness.sweep import Settings, sole_sweep
 from harness.trial import Trial
 from results.record import Accuracy, Macs, Record

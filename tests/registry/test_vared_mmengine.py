@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from registry.vared.plugin.recognizer import adapt
+from registry.vared.plugin.settings import VaRedSettings
 from torch import nn
 
 from registry._mmaction import build_recognizer, import_mmaction, zoo_model
 from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
-from registry.vared.recognizer import adapt
-from registry.vared.settings import VaRedSettings
 
 FRAMES, SIZE, CLASSES = 4, 32, 3
 TSM = "recognition/tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb.py"
@@ -45,7 +45,7 @@ class Clips(torch.utils.data.Dataset[dict[str, Any]]):
 def run_config(model: dict[str, Any], folder: Path, epochs: int = 2) -> dict[str, Any]:
     """What a user would write, but for the data."""
     return {
-        "custom_imports": {"imports": ["registry.vared"]},
+        "custom_imports": {"imports": ["registry.vared.plugin"]},
         "model": model,
         "work_dir": str(folder),
         "train_dataloader": {
@@ -90,7 +90,7 @@ def test_a_plain_config_trains_to_its_budget_and_saves(tmp_path: Path) -> None:
 
 def test_a_dense_checkpoint_loads_into_the_adaptive_recognizer() -> None:
     dense = build_recognizer(tsm_config()).eval()
-    import registry.vared  # noqa: F401  (registers the adaptive recognizers)
+    import registry.vared.plugin  # noqa: F401  (registers the adaptive recognizers)
 
     adaptive = build_recognizer(
         tsm_config()
