@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from registry.vared.plugin.recognizer import adapt
-from registry.vared.plugin.settings import VaRedSettings
+from registry.vared.recognizer import adapt
+from registry.vared.settings import VaRedSettings
 from torch import nn
 
 from registry._mmaction import build_recognizer, import_mmaction, zoo_model
