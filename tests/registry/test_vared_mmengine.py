@@ -71,14 +71,15 @@ def run_config(model: dict[str, Any], folder: Path, epochs: int = 2) -> dict[str
 def test_a_plain_config_trains_to_its_budget_and_saves(tmp_path: Path) -> None:
     import_mmaction()
     from mmengine.runner import Runner
+    from mmengine.utils import import_modules_from_strings
 
     model = tsm_config() | {
         "type": "AdaptiveRecognizer2D",
         "vared": {"num_frames": FRAMES, "size": SIZE},
     }
-    runner = Runner(
-        **{k: v for k, v in run_config(model, tmp_path).items() if k != "custom_imports"}
-    )
+    config = run_config(model, tmp_path)
+    import_modules_from_strings(**config.pop("custom_imports"))  # as `Config.fromfile` does
+    runner = Runner(**config)
     runner.train()
     policy = runner.model.vared
     assert not policy.full
