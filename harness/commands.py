@@ -257,7 +257,8 @@ def _detach(request: Request, todo: Sequence[Trial], console: Console) -> int:
 
 def _run(request: Request, todo: Sequence[Trial], console: Console) -> Tally:
     last = time.monotonic()
-    with watching(todo, console) as show:
+    store = request.store
+    with watching(todo, console, lambda key: store.trial_folder(key).path) as show:
 
         def on_finish(finished: Finished) -> None:
             nonlocal last

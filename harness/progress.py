@@ -1,15 +1,20 @@
-"""How a running sweep looks: a bar on a terminal, plain lines elsewhere."""
+"""How a running sweep looks: a bar and what runs now on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from jobs.underway import beating
 
 from .plan import name_of
 from .sweep import Fate, Finished
@@ -23,6 +28,13 @@ MARKS: dict[Fate, str] = {
     "stopped": "[yellow]stopped[/]",
     "lost": "[red]lost[/]",
 }
+
+
+NUM_ROWS = 12
+"""Trials shown at once as running."""
+
+_LOOK_SHARE = 0.02
+"""Share of the time that may go into looking what runs."""
 
 
 class Watch:
@@ -52,9 +64,9 @@ class Watch:
         return f"{self.num_finished}/{self._total}{failed}"
 
     @property
-    def current(self) -> str:
-        """The trial that was submitted first of those still out."""
-        return next(iter(self._waiting.values()), "")
+    def waiting(self) -> dict[str, str]:
+        """Names of the trials still out, by key."""
+        return dict(self._waiting)
 
     @property
     def left(self) -> str:
@@ -72,11 +84,54 @@ def duration(time_s: float) -> str:
     return f"{time_s / 60:.0f} min" if time_s < 90 * 60 else f"{time_s / 3600:.1f} h"
 
 
+class Board:
+    """A table of the trials that run now, from the signs of life in their folders.
+
+    Args:
+        watch: Knows which are out.
+        folder_of: Where a trial's files lie, by its key.
+    """
+
+    def __init__(self, watch: Watch, folder_of: Callable[[str], Path]) -> None:
+        self._watch = watch
+        self._folder_of = folder_of
+        self._table = Table(box=None)
+        self._next = 0.0
+
+    def __rich__(self) -> Table:
+        """Return the table, drawn anew if the last look is long enough ago."""
+        began = time.monotonic()
+        if began >= self._next:
+            self._table = self._draw()
+            self._next = began + max(1.0, (time.monotonic() - began) / _LOOK_SHARE)
+        return self._table
+
+    def _draw(self) -> Table:
+        names = {self._folder_of(key): name for key, name in self._watch.waiting.items()}
+        found = beating(names)
+        table = Table(box=None, show_header=False)
+        for folder, where in list(found.items())[:NUM_ROWS]:
+            table.add_row(escape(names[folder]), escape(where))
+        if len(found) > NUM_ROWS:
+            table.add_row(f"... and {len(found) - NUM_ROWS} more", "")
+        return table
+
+
 @contextmanager
 def watching(
-    todo: Sequence[Trial], console: Console, clock: Clock = time.monotonic
+    todo: Sequence[Trial],
+    console: Console,
+    folder_of: Callable[[str], Path],
+    clock: Clock = time.monotonic,
 ) -> Iterator[Callable[[Finished], None]]:
-    """Show how trials come back; yields what to call with each."""
+    """Show how trials run and come back; yields what to call with each that does.
+
+    Args:
+        todo: The trials that are out.
+        console: Where to.
+        folder_of: Where a trial's files lie, by its key.
+        clock: Seconds that only grow.
+    """
     watch = Watch(todo, clock)
     if not console.is_terminal:
         yield lambda finished: _plain_line(watch, finished, console)
@@ -86,7 +141,6 @@ def watching(
         TextColumn("{task.fields[counts]}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}"),
-        TextColumn("{task.fields[current]}", markup=False),
         console=console,
     )
     task = bar.add_task("", total=len(todo), **_fields(watch))
@@ -94,10 +148,10 @@ def watching(
     def on_finish(finished: Finished) -> None:
         watch.note(finished)
         if finished.fate != "done":
-            bar.console.print(MARKS[finished.fate], escape(_what(finished)), highlight=False)
-        bar.update(task, completed=watch.num_finished, refresh=True, **_fields(watch))
+            console.print(MARKS[finished.fate], escape(_what(finished)), highlight=False)
+        bar.update(task, completed=watch.num_finished, **_fields(watch))
 
-    with bar:
+    with Live(Group(bar, Board(watch, folder_of)), console=console, refresh_per_second=2):
         yield on_finish
 
 
@@ -114,4 +168,4 @@ def _what(finished: Finished) -> str:
 
 
 def _fields(watch: Watch) -> dict[str, Any]:
-    return {"counts": watch.counts, "left": watch.left, "current": watch.current}
+    return {"counts": watch.counts, "left": watch.left}

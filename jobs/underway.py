@@ -51,6 +51,12 @@ def look(folders: Iterable[Path]) -> dict[Path, Look]:
     return looks
 
 
+def beating(folders: Iterable[Path]) -> dict[Path, str]:
+    """Return where the calls of some folders run and how far they are; no scheduler is asked."""
+    beats = ((folder, read_heartbeat(folder)) for folder in folders)
+    return {f: _where(beat) for f, beat in beats if beat and _silence_s(beat) <= ALIVE_S}
+
+
 def end(folders: Iterable[Path]) -> list[Path]:
     """Cancel those calls of some folders that a scheduler runs; return their folders.
 
