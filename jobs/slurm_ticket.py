@@ -57,7 +57,11 @@ class Ticket:
     @property
     def log(self) -> Path:
         """Where what it prints goes; the file appears when it starts."""
-        return self.submission / f"{self.job}_0_log.out"
+        return self.log_of(self.job)
+
+    def log_of(self, job: str) -> Path:
+        """Return the log by the job's id, which the job knows before the ticket does."""
+        return self.submission / f"{job}_0_log.out"
 
     def restored(self, folder: Path) -> Call:
         """Return the call as it was submitted."""

@@ -6,6 +6,7 @@ Every job imports this first, so it imports little.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from .calls import invoke
 from .environment import enter_worker
 from .executor import Call, Outcome, State
 from .slurm_client import SlurmError, requeue
-from .slurm_ticket import Ticket, read_ticket, write_outcome
+from .slurm_ticket import Ticket, read_outcome, read_ticket, write_outcome
 from .worker import Interrupted
 
 MAX_FRUITLESS = 3
@@ -39,8 +40,8 @@ class Job:
         """
         job = job_id(os.environ)
         ticket = read_ticket(Path(folder))
-        if ticket is None:
-            print(f"{folder}: no longer under way", flush=True)
+        if ticket is None or _is_settled(Path(folder), ticket, job):
+            print(f"{folder}: nothing to do for job {job}", flush=True)
             return
         print(f"{ticket.call['name']} ({folder}), job {job}", flush=True)
         try:
@@ -56,6 +57,13 @@ class Job:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, folder)
+
+
+def _is_settled(folder: Path, ticket: Ticket, job: str) -> bool:
+    """Whether a job that was put back into the queue finds its call ended, or another's."""
+    if ticket.job not in ("", job):
+        return True
+    return read_outcome(folder, ticket, ticket.restored(folder)) is not None
 
 
 def job_id(environ: Mapping[str, str]) -> str:
@@ -80,7 +88,9 @@ def _settle(folder: Path, ticket: Ticket, job: str) -> None:
         why = f"on {earlier[-1].host}, job {earlier[-1].job}: {earlier[-1].reason or 'vanished'}"
         outcome = Outcome(call, State.FAILED, error=given_up(call.name, count, why))
     else:
-        outcome = _outcome(call, job, str(ticket.log))
+        # once the call hears signals itself, submitit's own handler would only cut its saving short
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        outcome = _outcome(call, job, str(ticket.log_of(job)))
     write_outcome(folder, ticket.submission, outcome)
 
 
