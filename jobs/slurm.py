@@ -17,7 +17,7 @@ from .calls import check_calls
 from .executor import Call, DurableExecutor, Outcome, State
 from .logs import tail
 from .options import SlurmOptions
-from .slurm_client import Seen, cancel
+from .slurm_client import Seen, SlurmError, cancel
 from .slurm_judge import Verdict
 from .slurm_submit import Asked, Submitter
 from .slurm_ticket import Ticket, read_outcome, read_ticket, tear_ticket
@@ -96,7 +96,7 @@ class SlurmExecutor(DurableExecutor):
                 if outcome := _ended(call, tickets[name]):
                     yield self._end(waiting, outcome)
             for call, verdict in watch.verdicts(list(waiting.values())):
-                if outcome := self._act(call, verdict, watch):
+                if outcome := self._act_if_possible(call, verdict, watch):
                     yield self._end(waiting, outcome)
             if waiting:  # on a slow file system glances are rarer
                 time.sleep(max(_GLANCE_S, 5 * (time.monotonic() - began)))
@@ -105,6 +105,12 @@ class SlurmExecutor(DurableExecutor):
         call = waiting.pop(outcome.call.name)
         tear_ticket(_folder(call))
         return outcome
+
+    def _act_if_possible(self, call: Call, verdict: Verdict, watch: Watch) -> Outcome | None:
+        try:
+            return self._act(call, verdict, watch)
+        except SlurmError:  # the scheduler is away; the next look comes to the same
+            return None
 
     def _act(self, call: Call, verdict: Verdict, watch: Watch) -> Outcome | None:
         """Do what a verdict asks for; return the outcome if that is the end of the call."""

@@ -6,7 +6,7 @@ import getpass
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 TIMEOUT_S = 60.0
@@ -161,13 +161,16 @@ def find(job_name: str) -> str:
     return told.split()[0] if told.strip() else ""
 
 
-def config() -> dict[str, str]:
+def config(asked: Callable[[Sequence[str]], str] = ask) -> dict[str, str]:
     """Return the cluster's settings, as `scontrol show config` prints them.
+
+    Args:
+        asked: How a command is run: `patiently` waits for a controller that is away.
 
     Raises:
         SlurmError: It could not be asked.
     """
-    pairs = (line.partition("=") for line in ask(["scontrol", "show", "config"]).splitlines())
+    pairs = (line.partition("=") for line in asked(["scontrol", "show", "config"]).splitlines())
     return {name.strip(): value.strip() for name, mid, value in pairs if mid}
 
 
@@ -177,7 +180,7 @@ def max_array_size() -> int:
     Raises:
         SlurmError: The cluster could not be asked.
     """
-    found = re.match(r"\d+", config().get("MaxArraySize", ""))
+    found = re.match(r"\d+", config(patiently).get("MaxArraySize", ""))
     return int(found.group()) if found else 1001
 
 

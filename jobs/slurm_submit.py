@@ -17,7 +17,7 @@ from typing import Any
 from .environment import for_workers
 from .executor import Call, Resources
 from .options import SlurmOptions
-from .slurm_client import find, max_array_size, passing
+from .slurm_client import SlurmError, cancel, find, max_array_size, passing
 from .slurm_ticket import Ticket, job_name, told, write_job, write_ticket
 from .slurm_worker import Job
 
@@ -70,6 +70,7 @@ class Submitter:
 
         Raises:
             RefusedError: SLURM does not accept it. Arrays before it have been submitted.
+            SlurmError: It cannot be reached, and may have accepted it: the tickets stay.
         """
         after = ""
         for chunk in self.chunks(asked):
@@ -188,15 +189,18 @@ def _sbatch(executor: Any, folders: Sequence[str], name: str) -> str:
 
     for number in range(1, TRIES + 1):
         try:
+            if number > 1 and (job := find(name)):
+                # accepted, only the answer was lost, and with it the files that the job waits for
+                cancel([job])
             with for_workers(os.environ):
                 jobs = executor.map_array(Job(), folders)
-        except (FailedJobError, FailedSubmissionError) as error:
+        except (FailedJobError, FailedSubmissionError, SlurmError) as error:
             message = str(error)
-            if number == TRIES or not passing(message):
+            if not passing(message):
                 raise RefusedError(_refusal(message)) from None
+            if number == TRIES:
+                raise SlurmError(message) from None
             time.sleep(min(2.0**number, 30.0))
-            if job := find(name):  # accepted after all, only the answer was lost
-                return job
         else:
             return str(jobs[0].job_id).partition("_")[0]
     raise AssertionError("the last try returns or raises")
