@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from pathlib import Path
 
 _OF_AN_ALLOCATION = re.compile(r"(SLURMD?|SBATCH|PMI[A-Z0-9]*)_")
 _SITE_SETTINGS = frozenset({"SLURM_CONF"})
@@ -63,3 +66,11 @@ def enter_worker(environ: MutableMapping[str, str], cpus: int) -> None:
     for name in environ.keys() - clean_environment(environ).keys():
         del environ[name]
     environ.update(thread_limits(cpus))
+
+
+def import_path() -> str:
+    """Return where this process imports from, beyond its own installation, as PYTHONPATH."""
+    installed = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
+    folders = [Path(entry).resolve() for entry in sys.path]  # "" stands for the working directory
+    project = [f for f in folders if f.is_dir() and not installed & {f, *f.parents}]
+    return os.pathsep.join(map(str, dict.fromkeys(project)))

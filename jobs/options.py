@@ -63,6 +63,14 @@ class RayOptions(Options):
         ge=0,
         description="Accelerators that Ray hands out here; by default all it finds.",
     )
+    nodes: PositiveInt | None = Field(
+        default=None,
+        description="Nodes of the SLURM allocation to spread over; Ray's head and workers are "
+        "started there, and end with the executor.",
+    )
+    join_timeout_s: PositiveInt = Field(
+        default=120, description="Seconds that Ray may take to come up on all `nodes`."
+    )
     max_concurrent: PositiveInt | None = Field(
         default=None, description="Calls at once; by default as many as their resources allow."
     )
@@ -75,6 +83,18 @@ class RayOptions(Options):
     def _cluster_knows_its_size(self) -> Self:
         if self.address and (self.num_cpus is not None or self.num_gpus is not None):
             raise ValueError("`num_cpus` and `num_gpus` belong to the cluster at `address`")
+        return self
+
+    @model_validator(mode="after")
+    def _allocation_is_the_cluster(self) -> Self:
+        if self.nodes is None:
+            return self
+        if self.address:
+            raise ValueError(
+                "`nodes` starts a cluster and `address` joins one: give one of the two"
+            )
+        if self.num_cpus is not None or self.num_gpus is not None:
+            raise ValueError("`num_cpus` and `num_gpus` belong to the allocation of `nodes`")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Run calls in parallel through Ray Tune, on this machine or on a running Ray cluster.
+"""Run calls in parallel through Ray Tune: on this machine, a Ray cluster, or nodes of SLURM's.
 
 Ray reads its security settings when it is imported, so nothing here imports it before they are
 made, which is when the first calls come.
@@ -18,6 +18,7 @@ from .executor import Call, Executor, Outcome
 from .options import RayOptions
 
 if TYPE_CHECKING:
+    from .ray_allocation import RayAllocation
     from .ray_run import RayRun
 
 _QUIET = {
@@ -26,7 +27,7 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a call that nobody reads
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the outcome carries the traceback
 }
-_CONNECTION_OPTIONS = frozenset({"address", "num_cpus", "num_gpus"})
+_CONNECTION_OPTIONS = frozenset({"address", "num_cpus", "num_gpus", "nodes"})
 
 
 class RayExecutor(Executor):
@@ -41,6 +42,7 @@ class RayExecutor(Executor):
 
     Args:
         folder: Where Tune keeps its results; a subfolder for each run. Nothing here is read back.
+            With `nodes`, what Ray says on each of them.
         options: Where, how many at once, and which to stop early.
     """
 
@@ -49,13 +51,15 @@ class RayExecutor(Executor):
         self._options = options or RayOptions()
         self._runs: list[RayRun] = []
         self._connected = False
+        self._allocation: RayAllocation | None = None
 
     def run(self, calls: Sequence[Call]) -> Iterator[Outcome]:
         """See `Executor.run`. With `asha`, the value of a stopped call is its last report.
 
         Raises:
-            ValueError: Names are not unique, a target is malformed, or a call needs more than any
-                machine of the cluster has.
+            ValueError: Names are not unique, a target is malformed, a call needs more than any
+                machine of the cluster has, or this process is in no allocation of `nodes`.
+            ConnectionError: Ray did not come up on all `nodes`; says on which, and its last words.
         """
         check_calls(calls)
         if not calls:
@@ -78,11 +82,17 @@ class RayExecutor(Executor):
 
             disconnect()
             self._connected = False
+        if self._allocation:
+            self._allocation.stop()
+            self._allocation = None
 
     def _connect(self) -> None:
         if self._connected:
             return
         _prepare_environment()
+        if self._options.nodes and not _is_connected():
+            self._start_on(self._options.nodes)
+            return
         from .ray_cluster import connect
 
         self._connected = connect(self._options)
@@ -92,6 +102,18 @@ class RayExecutor(Executor):
                 f"This process is connected to Ray already: {', '.join(ignored)} not used.",
                 stacklevel=3,
             )
+
+    def _start_on(self, num_nodes: int) -> None:
+        from .ray_allocation import RayAllocation
+
+        allocation = RayAllocation(num_nodes, self._options.join_timeout_s, self._folder)
+        allocation.start()
+        self._allocation = allocation
+        self._connected = True
+
+
+def _is_connected() -> bool:
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
 
 
 def _prepare_environment() -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 
-from .environment import for_workers
+from .environment import for_workers, import_path
 from .executor import Call
 from .options import RayOptions
 from .ray_worker import bundle
@@ -24,21 +23,46 @@ def connect(options: RayOptions) -> bool:
     size: dict[str, Any] = {}
     if options.address is None:
         size = {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}
-    with for_workers(os.environ):
-        ray.init(
-            address=options.address or "local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": {"PYTHONPATH": _import_path()}},
-            **size,
-        )
+    _init(address=options.address or "local", **size)
     return True
+
+
+def join(head: str, port: int) -> None:
+    """Join the cluster whose head runs on this machine.
+
+    Raises:
+        ConnectionError: It does not answer.
+    """
+    read_token_again()
+    _init(address=f"{head}:{port}", _node_ip_address=head)
+
+
+def read_token_again() -> None:
+    """Make Ray believe the environment, should it remember the token of an earlier connection."""
+    with contextlib.suppress(AttributeError):  # an older Ray knows no tokens
+        ray._raylet.Config.initialize("")
+        ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def addresses() -> set[str]:
+    """Return where the cluster's living nodes are."""
+    return {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
 
 
 def disconnect() -> None:
     """Leave Ray; end it if it was started here."""
     ray.shutdown()
+
+
+def _init(**where: Any) -> None:
+    with for_workers(os.environ):
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {"PYTHONPATH": import_path()}},
+            **where,
+        )
 
 
 def check_resources(calls: Sequence[Call]) -> None:
@@ -63,11 +87,3 @@ def check_resources(calls: Sequence[Call]) -> None:
 
 def _fits(needs: dict[str, float], machine: dict[str, float]) -> bool:
     return all(machine.get(key, 0) >= amount for key, amount in needs.items())
-
-
-def _import_path() -> str:
-    """Return where this process imports from, beyond its own installation."""
-    installed = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
-    folders = [Path(entry).resolve() for entry in sys.path]  # "" stands for the working directory
-    project = [f for f in folders if f.is_dir() and not installed & {f, *f.parents}]
-    return os.pathsep.join(map(str, dict.fromkeys(project)))
