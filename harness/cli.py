@@ -225,16 +225,23 @@ def sync(
     _exit(commands.sync(store, name, uri, _console()))
 
 
-@app.command(epilog="Example: harness doctor")
+@app.command(epilog="Example: harness doctor budgets.yaml")
 def doctor(
+    budgets: Annotated[
+        Path | None,
+        typer.Argument(help="A sweep's file; if it runs on SLURM, a test job tries a node."),
+    ] = None,
     runs: Runs = RUNS,
     mlflow: Annotated[str, typer.Option(help="MLflow URI, auto or off.")] = "auto",
+    wait_min: Annotated[float, typer.Option(help="How long the test job may wait.")] = 5.0,
 ) -> None:
-    """Look for what is wrong with this machine, and say how to mend it."""
+    """Look for what is wrong with this machine or its cluster, and say how to mend it."""
+    from .budgets import load
     from .inspection import doctor
     from .publish import tracking_uri
 
-    _exit(doctor(runs, tracking_uri(mlflow, runs), _console()))
+    sweep = None if budgets is None else load(budgets)
+    _exit(doctor(runs, tracking_uri(mlflow, runs), _console(), sweep, 60 * wait_min))
 
 
 def main() -> None:

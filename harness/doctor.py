@@ -9,15 +9,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from . import cluster_doctor
+from .findings import Finding
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
-
-Verdict = Literal["ok", "warning", "broken"]
 
 DISTRIBUTION = "vared-harness"
 ROOTS = ("harness", "registry", "jobs", "results")
@@ -26,21 +26,11 @@ MEMORY_GB_PER_TRIAL = 1.5
 DISK_GB = 2.0
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at; `fix` is a command or a sentence wherever it is not ok."""
-
-    verdict: Verdict
-    subject: str
-    detail: str
-    fix: str = ""
-
-
 Check = Callable[[], Iterator[Finding]]
 
 
-def examine(runs: Path, uri: str | None) -> list[Finding]:
-    """Return all findings about this machine.
+def examine(runs: Path, uri: str | None) -> Iterator[Finding]:
+    """Yield all findings about this machine, and the settings of its cluster if it has one.
 
     Args:
         runs: The folder that results would go to.
@@ -57,7 +47,9 @@ def examine(runs: Path, uri: str | None) -> list[Finding]:
         lambda: storage(runs),
         lambda: tracking(uri),
     ]
-    return [finding for check in checks for finding in check()]
+    if cluster_doctor.on_cluster():
+        checks.append(cluster_doctor.settings)
+    return (finding for check in checks for finding in check())
 
 
 def python() -> Iterator[Finding]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +13,8 @@ from rich.table import Table
 
 from registry.interfaces import Scale
 
+from .budgets import Sweep
+from .findings import Finding
 from .problems import UserError, nearest
 from .show import line
 
@@ -63,18 +66,39 @@ def names(console: Console) -> int:
     return 0
 
 
-def doctor(runs: Path, uri: str | None, console: Console) -> int:
-    """Print what is wrong with this machine and how to mend it; 1 if something is broken."""
+def doctor(
+    runs: Path, uri: str | None, console: Console, sweep: Sweep | None, wait_s: float
+) -> int:
+    """Print what is wrong with this machine and how to mend it; 1 if something is broken.
+
+    Args:
+        runs: The folder that results would go to.
+        uri: Where MLflow would keep the mirror.
+        console: Where to print.
+        sweep: If it runs on SLURM, a test job with its options looks at a node.
+        wait_s: How long that job may take to start.
+    """
     from .doctor import examine
 
-    findings = examine(runs, uri)
-    for finding in findings:
+    findings = []
+    for finding in chain(examine(runs, uri), _test_job(runs, sweep, wait_s)):
+        findings.append(finding)
         line(console, f"{finding.verdict:<8} {finding.subject}: {finding.detail}")
         if finding.fix:
             line(console, f"{'':<8} fix: {finding.fix}")
     num_broken = sum(finding.verdict == "broken" for finding in findings)
     line(console, f"{num_broken} broken." if num_broken else "Nothing is broken.")
     return 1 if num_broken else 0
+
+
+def _test_job(runs: Path, sweep: Sweep | None, wait_s: float) -> Iterator[Finding]:
+    from . import cluster_doctor
+
+    if sweep is not None and sweep.executor.name == "slurm":
+        yield from cluster_doctor.job(runs, sweep.executor.options, sweep.needs, wait_s)
+    elif cluster_doctor.on_cluster():
+        fix = "give doctor a budgets.yaml with `executor: slurm`"
+        yield Finding("warning", "test job", "none was run", fix)
 
 
 def _show_summary(summary: dict[str, Any], console: Console) -> None:
