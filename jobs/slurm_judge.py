@@ -14,6 +14,10 @@ ALIVE_S = 3 * BEAT_S
 SETTLE_S = 12.0
 """So long must the scheduler say that a job ended: accounts come late, requeues go through it."""
 
+VISIBLE_S = 90.0
+"""So long after a good end may its outcome be on the way: file systems on a network show a new file
+late, by 60 s and more, and calls that are done must not be done again."""
+
 REGISTER_S = 60.0
 """So long may a new job be unknown to the scheduler."""
 
@@ -72,7 +76,8 @@ def judge(signs: Signs) -> Verdict:
 
 
 def _settled(signs: Signs, verdict: Verdict, meanwhile: Verdict) -> Verdict:
-    return verdict if signs.same_for_s >= SETTLE_S else meanwhile
+    well = signs.seen is not None and signs.seen.state == "COMPLETED"
+    return verdict if signs.same_for_s >= (VISIBLE_S if well else SETTLE_S) else meanwhile
 
 
 def _ending(signs: Signs, seen: Seen) -> Verdict:
