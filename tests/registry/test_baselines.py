@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import pytest
-import torch
 from pydantic import ValidationError
 
 from registry.macs import count
@@ -25,15 +24,6 @@ def dense_config(name):
 def prepared(method_name, config, example, budget):
     method = METHODS.load(method_name)
     return method.prepare(config, example, budget, method.settings_type())
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Several test processes on one machine wait for one another otherwise."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def test_dense_is_the_recognizer_itself():

@@ -28,15 +28,6 @@ def macs_of(model, x, forward=run):
     return count(model, x, forward).total
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Several test processes on one machine wait for one another otherwise."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [

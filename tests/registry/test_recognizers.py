@@ -20,15 +20,6 @@ NUM_CLASSES = 6
 CLIP = {"desk": (8, 56), "paper": (32, 224)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Several test processes on one machine wait for one another otherwise."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
 def built(name, scale, device="meta"):
     num_frames, size = CLIP[scale]
     recognizer = RECOGNIZERS.load(name)

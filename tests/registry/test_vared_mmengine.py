@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from registry.vared.recognizer import adapt
-from registry.vared.settings import VaRedSettings
 from torch import nn
 
 from registry._mmaction import build_recognizer, import_mmaction, zoo_model
 from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
+from registry.vared.recognizer import adapt
+from registry.vared.settings import VaRedSettings
 
 FRAMES, SIZE, CLASSES = 4, 32, 3
 TSM = "recognition/tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb.py"
