@@ -19,12 +19,14 @@ class Node:
         name: As SLURM calls it.
         address: IPv4.
         cpus: Processor cores.
-        memory_mb: None where the job's memory is not limited.
+        gpus: Accelerators.
+        memory_mb: None where SLURM does not count memory.
     """
 
     name: str
     address: str
     cpus: int
+    gpus: int = 0
     memory_mb: int | None = None
 
 
@@ -39,13 +41,14 @@ def nodes_of(environ: Mapping[str, str]) -> list[Node]:
         SlurmError: The cluster could not be asked.
     """
     nodelist = environ["SLURM_JOB_NODELIST"]
-    names = ask(["scontrol", "show", "hostnames", nodelist]).split()
+    names = _names(nodelist)
     addresses = {name: _resolved(address) for name, address in _addresses(nodelist).items()}
     here = _here(environ, names, addresses)
     addresses[here] = _reachable(addresses[here], [addresses[name] for name in names])
     cpus = expand_counts(environ["SLURM_JOB_CPUS_PER_NODE"])
+    details = _details(environ["SLURM_JOB_ID"])
     nodes = [
-        Node(name, addresses[name], num_cpus, _memory_mb(environ, num_cpus))
+        Node(name, addresses[name], num_cpus, *details.get(name, (0, None)))
         for name, num_cpus in zip(names, cpus, strict=True)
     ]
     return sorted(nodes, key=lambda node: node.name != here)
@@ -102,6 +105,21 @@ def _reachable(address: str, of_all: Sequence[str]) -> str:
         return str(probe.getsockname()[0])
 
 
-def _memory_mb(environ: Mapping[str, str], num_cpus: int) -> int | None:
-    whole = int(environ.get("SLURM_MEM_PER_NODE", 0))
-    return whole or int(environ.get("SLURM_MEM_PER_CPU", 0)) * num_cpus or None
+def _names(nodelist: str) -> list[str]:
+    return ask(["scontrol", "show", "hostnames", nodelist]).split()
+
+
+def _details(job: str) -> dict[str, tuple[int, int | None]]:
+    """Return accelerators and memory by node: the variables tell of them for even jobs only."""
+    told = ask(["scontrol", "show", "job", "--details", job])
+    shares = re.findall(r"^\s+Nodes=(\S+) CPU_IDs=\S* Mem=(\d+)\S* GRES=(.*)$", told, re.MULTILINE)
+    return {
+        name: (count_gpus(devices), int(memory_mb) or None)
+        for nodelist, memory_mb, devices in shares
+        for name in _names(nodelist)
+    }
+
+
+def count_gpus(devices: str) -> int:
+    """Return how many accelerators "gpu:a100:2(IDX:0-1),gpu:1(IDX:2)" are."""
+    return sum(int(count) for count in re.findall(r"\bgpu:(?:[^:,()]+:)?(\d+)(?=\(|,|$)", devices))

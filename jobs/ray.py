@@ -77,14 +77,16 @@ class RayExecutor(Executor):
         """Cancel what runs; shut Ray down if this executor started it."""
         while self._runs:
             self._runs.pop().cancel()
-        if self._connected:
-            from .ray_cluster import disconnect
+        try:
+            if self._connected:
+                from .ray_cluster import disconnect
 
-            disconnect()
-            self._connected = False
-        if self._allocation:
-            self._allocation.stop()
-            self._allocation = None
+                disconnect()
+                self._connected = False
+        finally:
+            if self._allocation:
+                self._allocation.stop()
+                self._allocation = None
 
     def _connect(self) -> None:
         if self._connected:

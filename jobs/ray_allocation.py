@@ -211,7 +211,8 @@ def _client(port: int) -> list[str]:
 def _common(node: Node) -> list[str]:
     """Return what tells Ray where it is, and that the kernel shall choose all other ports."""
     arguments = [
-        f"--node-ip-address={node.address}", f"--node-name={node.name}",
+        f"--node-ip-address={node.address}", f"--node-name={node.name}", f"--num-cpus={node.cpus}",
+        f"--num-gpus={node.gpus}",
         "--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0",
     ]  # fmt: skip
     if node.memory_mb:
@@ -228,7 +229,7 @@ def _srun(node: Node) -> list[str]:
     return [
         "srun", f"--jobid={os.environ['SLURM_JOB_ID']}", "--overlap", "--nodes=1", "--ntasks=1",
         f"--nodelist={node.name}", f"--cpus-per-task={node.cpus}", "--mem=0", "--export=ALL",
-        "--job-name=ray",
+        "--job-name=ray", f"--gpus={node.gpus}" if node.gpus else "--gres=none",
     ]  # fmt: skip
 
 

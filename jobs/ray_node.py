@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from .environment import for_workers
 
@@ -23,16 +23,15 @@ _AT_ONCE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # all nodes end toget
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `ray start` with these arguments and the node's size; return its exit code.
+    """Run `ray start` with these arguments; return its exit code.
 
     Being asked to end is no failure.
     """
-    size = _size(os.environ)
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
     with _private_folder() as folder, for_workers(os.environ):
         ray = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *size,
+            [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments,
              f"--temp-dir={folder}/r", "--block"],  # within, since Ray opens it to everyone
             stdin=subprocess.DEVNULL,
             env=os.environ | _AT_ONCE,
@@ -40,12 +39,6 @@ def main(arguments: Sequence[str]) -> int:
         while ray.poll() is None and not told and not _hung_up():
             pass
         return _end(ray)
-
-
-def _size(environ: Mapping[str, str]) -> list[str]:
-    """What the step has of this node; Ray itself would take all it sees."""
-    cpus, gpus = environ["SLURM_CPUS_ON_NODE"], environ.get("SLURM_GPUS_ON_NODE", "0")
-    return [f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
 
 
 def _private_folder() -> tempfile.TemporaryDirectory[str]:

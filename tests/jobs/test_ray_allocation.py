@@ -136,6 +136,14 @@ def test_counts_a_node_are_read():
     assert allocation.expand_counts("2(x3),4") == [2, 2, 2, 4]
 
 
+@pytest.mark.parametrize(
+    ("devices", "count"),
+    [("", 0), ("gpu:2(IDX:0-1)", 2), ("gpu:a100:4(IDX:0-3),gpu:1(IDX:4),disk:3", 5)],
+)
+def test_accelerators_are_counted(devices, count):
+    assert allocation.count_gpus(devices) == count
+
+
 def test_jobs_try_other_ports():
     first, second = (ports.free_ports(job, 2) for job in (7, 8))
     assert len({*first, *second}) == 4
