@@ -15,7 +15,6 @@ import argparse
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,8 +28,10 @@ from jobs.attempts import read_attempts
 from jobs.executor import Call
 from jobs.options import RayOptions, SlurmOptions
 
-NOTHING = "jobs.testing:echo"
+NOTHING = "overhead_calls:nothing"
 NUM_LARGE = 10_000
+HOMES = (Path(__file__).parent, Path(__file__).parent.parent)
+"""Where workers find the calls, and the project if it is not installed."""
 
 
 def main() -> None:
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=100)
     options = parser.parse_args()
     print(f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options}")
+    os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, HOMES), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # nodes share it
         globals()[options.what](Path(folder), options)
 
@@ -216,5 +218,4 @@ def spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent.parent))
     main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import (
@@ -64,7 +65,7 @@ class Entry(Strict):
     def settings_type(cls, name: str) -> type[BaseModel]:
         """Return the pydantic model of the settings that `name` takes."""
 
-    @property
+    @cached_property
     def choice(self) -> Choice:
         """The entry as a part of a trial: every default filled in."""
         return Choice(name=self.name, settings=self.settings, label=self.label)

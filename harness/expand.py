@@ -77,14 +77,14 @@ def trials_of(sweep: Sweep, found: Manifests) -> list[Trial]:
     """
     variants = _variants(sweep)
     _guard(sweep, variants)
-    trials = (
-        _trial(sweep, dataset, recognizer, variant, budget, seed, found[dataset.label].digest)
-        for seed in sweep.seeds
+    templates = [
+        _trial(sweep, dataset, recognizer, variant, budget, found[dataset.label].digest)
         for dataset in sweep.datasets
         for recognizer in sweep.recognizers
         for variant in variants
         for budget in variant.budgets
-    )
+    ]
+    trials = (trial.with_seed(seed) for seed in sweep.seeds for trial in templates)
     unique: dict[str, Trial] = {}
     for trial in trials:
         unique.setdefault(trial.key, trial)
@@ -162,7 +162,6 @@ def _trial(
     recognizer: RecognizerEntry,
     variant: _Variant,
     budget: float | None,
-    seed: int,
     digest: str,
 ) -> Trial:
     return Trial(
@@ -172,6 +171,5 @@ def _trial(
         budget=budget,
         scale=sweep.scale,
         recipe=_recipe(sweep.recipe, dataset.recipe, recognizer.recipe, variant.recipe),
-        seed=seed,
         data_digest=digest,
     )

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from jobs.underway import Look
 from results.record import Record
-from results.report import summary
 from results.tracking_uri import redacted
 
 from .cost import Cost
@@ -103,6 +102,8 @@ def show_damaged(console: Console, damaged: Mapping[str, str]) -> None:
 
 def show_results(console: Console, records: Sequence[Record]) -> None:
     """Print the report for a terminal: cells, comparisons, and what failed."""
+    from results.report import summary  # scipy, which most commands need not wait for
+
     if records:
         console.print(summary(records))
 

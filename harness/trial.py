@@ -25,6 +25,11 @@ class Choice(BaseModel):
     settings: dict[str, Any] = {}
     label: str = ""
 
+    @cached_property
+    def canonical(self) -> str:
+        """As JSON, less the label. Kept, since thousands of trials share one choice."""
+        return _canonical(self.model_dump(mode="json", exclude={"label"}))
+
 
 class Recipe(BaseModel):
     """How a recognizer is trained. Every method of a cell trains by the same recipe."""
@@ -44,6 +49,11 @@ class Recipe(BaseModel):
     frames: int = Field(default=8, ge=1, description="frames a clip is sampled to")
     size: int = Field(default=56, ge=16, description="side of the square input, pixels")
 
+    @cached_property
+    def canonical(self) -> str:
+        """As JSON; kept, since thousands of trials share one recipe."""
+        return _canonical(self.model_dump(mode="json"))
+
 
 class Trial(BaseModel):
     """One experiment: data set, recognizer, method, budget, recipe and seed.
@@ -62,11 +72,23 @@ class Trial(BaseModel):
     seed: int = 0
     data_digest: str = ""
 
+    def with_seed(self, seed: int) -> Trial:
+        """Return the same experiment with another seed."""
+        return Trial.model_construct(**{**dict(self), "seed": seed})
+
     @cached_property
     def key(self) -> str:
         """Hexadecimal digest of everything that can change the outcome. Labels cannot."""
-        resolved = self.model_dump(mode="json")
-        for choice in ("dataset", "recognizer", "method"):
-            del resolved[choice]["label"]
-        text = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
+        parts = ("dataset", "method", "recipe", "recognizer")
+        fields = {name: getattr(self, name).canonical for name in parts}
+        fields |= {name: json.dumps(getattr(self, name)) for name in _PLAIN}
+        # what `_canonical` would make of the whole, put together from its parts
+        text = "{" + ",".join(f'"{name}":{fields[name]}' for name in sorted(fields)) + "}"
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+_PLAIN = ("budget", "data_digest", "scale", "seed")
+
+
+def _canonical(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))

@@ -15,6 +15,9 @@ _ARGUMENTS_AT_ONCE = 500
 WAITING = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
 )
+RUNNING = frozenset(
+    {"COMPLETING", "RESIZING", "RUNNING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"}
+)
 ENDED = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
      "PREEMPTED", "TIMEOUT"}
@@ -48,6 +51,11 @@ class Seen:
     def waits(self) -> bool:
         """Whether it is in the queue and may start."""
         return self.state in WAITING
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has a node."""
+        return self.state in RUNNING
 
     @property
     def ended(self) -> bool:
@@ -106,7 +114,7 @@ def accounted(jobs: Iterable[str]) -> dict[str, Seen]:
     for batch in _batches(sorted(set(jobs))):
         try:
             told = ask(
-                ["sacct", "--noheader", "--parsable2", "--allocations", "--array",
+                ["sacct", "--noheader", "--parsable2", "--allocations",
                  f"--jobs={','.join(batch)}", "--format=JobID,State"]
             )  # fmt: skip
         except SlurmError as error:

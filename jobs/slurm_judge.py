@@ -71,7 +71,7 @@ def judge(signs: Signs) -> Verdict:
         stuck = signs.seen.reason in IMPOSSIBLE
         return _settled(signs, Verdict.IMPOSSIBLE, Verdict.WAITS) if stuck else Verdict.WAITS
     if not signs.seen.ended:
-        return Verdict.RUNS
+        return Verdict.RUNS if signs.seen.runs else Verdict.UNKNOWN
     return _settled(signs, _ending(signs, signs.seen), Verdict.RUNS)
 
 

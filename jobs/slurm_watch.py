@@ -105,10 +105,13 @@ def ask_all(tickets: Iterable[Ticket]) -> dict[str, Seen] | None:
         for submission in {t.submission for t in tickets if not t.job}:
             _recover(submission, next(t for t in tickets if t.submission == submission))
         hints = queued(ticket.job_name for ticket in tickets)
-        unknown = {t.job.partition("_")[0] for t in tickets if t.job and t.job not in hints}
-        return accounted(unknown) | hints if unknown else hints
     except SlurmError:
         return None
+    unknown = {ticket.job for ticket in tickets if ticket.job} - hints.keys()
+    try:
+        return accounted(job.partition("_")[0] for job in unknown) | hints if unknown else hints
+    except SlurmError as error:  # what squeue says still counts; of the others nothing is known
+        return dict.fromkeys(unknown, Seen("UNKNOWN", reason=str(error))) | hints
 
 
 def complains_of_memory(ticket: Ticket) -> bool:

@@ -121,7 +121,8 @@ class Store:
 
     def trial_folder(self, key: str) -> TrialFolder:
         """The folder of the trial `key`, which may not exist yet."""
-        return TrialFolder(self.root / TRIALS / _check_name("trial key", key))
+        # in one step: joining part by part would cost a sweep of ten thousand trials seconds
+        return TrialFolder(Path(f"{self.root}/{TRIALS}/{_check_name('trial key', key)}"))
 
     def sweep_folder(self, name: str) -> Path:
         """The folder of the sweep `name`, which may not exist yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ from harness.budgets import BudgetsError, parse
 from harness.expand import expand
 from harness.plan import name_of
 from harness.schema import schema
-from harness.trial import Choice, Recipe, Trial
+from harness.trial import KEY_LENGTH, Choice, Recipe, Trial
 
 
 def test_dense_is_trained_once_and_gated_at_every_budget(document: dict[str, Any]) -> None:
@@ -117,6 +118,16 @@ def test_a_key_depends_on_neither_order_nor_label(
 def test_other_settings_have_another_key(one: dict[str, Any], other: dict[str, Any]) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert (_trial(one, "").key == _trial(other, "").key) is same
+
+
+def test_a_key_is_the_digest_of_the_trial_as_json(document: dict[str, Any]) -> None:
+    for trial in expand(parse(document)):
+        resolved = trial.model_dump(mode="json")
+        for choice in ("dataset", "recognizer", "method"):
+            del resolved[choice]["label"]
+        text = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
+        assert trial.key == hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+        assert trial == Trial.model_validate(trial.model_dump())
 
 
 def test_keys_stay_what_they_were() -> None:

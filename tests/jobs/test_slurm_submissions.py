@@ -5,13 +5,16 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from jobs.attempts import read_attempts
 from jobs.executor import Resources, State
 from jobs.logs import follow
 from jobs.options import SlurmOptions
 from jobs.slurm import SlurmExecutor
+from jobs.slurm_client import Seen, accounted
 from jobs.testing import call, fail, meet
 from jobs.testing_calls import Driver, Steps, environment
 from jobs.underway import end, look
@@ -52,6 +55,15 @@ def test_arrays_keep_to_their_cap_and_failures_tell_their_traceback(executor, tm
     assert failed.error.rstrip().endswith("ValueError: größe")
     assert {o.state for o in outcomes.values()} == {State.DONE}
     assert most_at_once([o.value for o in outcomes.values()]) <= cap
+
+
+def test_accounts_tell_how_jobs_ended_once_the_queue_forgets_them(slurm, executor, tmp_path):
+    calls = [call("good", meet, {"place": str(tmp_path), "number": 1}), call("bad", fail)]
+    calls = [replace(one, folder=tmp_path / one.name) for one in calls]
+    assert len(list(executor().run(calls))) == len(calls)
+    (array,) = {attempt.job.partition("_")[0] for attempt in read_attempts(tmp_path / "good")}
+    expected = {f"{array}_{index}": Seen("COMPLETED") for index in range(len(calls))}
+    slurm.until(lambda: accounted([array]) == expected)
 
 
 def test_more_calls_than_an_array_takes_become_several_under_one_cap(
