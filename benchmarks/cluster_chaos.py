@@ -27,7 +27,6 @@ from results.store import Store
 HERE = Path(__file__).parent
 CLUSTER = HERE.parent / "tests" / "cluster" / "slurm_cluster.sh"
 BUDGETS = HERE / "cluster" / "chaos.yaml"
-NODES = [f"node{number}" for number in range(1, 5)]
 INCOMPARABLE = {
     "latency", "train_time_s", "wall_time_s", "started_at", "finished_at", "environment",
     "code_revision",
@@ -55,16 +54,17 @@ def chaos(options: argparse.Namespace, runs: Path) -> None:
     """Run the sweep on the cluster, with one disturbance after the other."""
     draw = random.Random(options.seed)
     waiting = subprocess.Popen(sweep(options, runs))
-    lost = draw.choice(NODES)
-    events: list[Callable[[], Any]] = [lambda: push_out(draw.choice(NODES)) for _ in range(2)]
-    events += [lambda: lose(lost), lambda: kill(waiting)]
+    lost: list[str] = []
+    events: list[Callable[[], Any]] = [lambda: push_out(draw.choice(busy())) for _ in range(2)]
+    events += [lambda: lost.append(lose(draw.choice(busy()))), lambda: kill(waiting)]
     draw.shuffle(events)
     for event in events:
         time.sleep(options.pause_s * draw.uniform(0.5, 1.5))
         event()
     waiting.wait()
     say(f"the sweep that submitted ended with {waiting.returncode}; another one waits on")
-    control("start-node", lost)
+    for node in lost:
+        control("start-node", node)
     subprocess.run(sweep(options, runs), check=True)
 
 
@@ -84,10 +84,21 @@ def push_out(node: str) -> None:
     )  # fmt: skip
 
 
-def lose(node: str) -> None:
-    """End all processes of a node at once."""
+def lose(node: str) -> str:
+    """End all processes of a node at once; return its name."""
     say(f"{node} is lost")
     control("kill-node", node)
+    return node
+
+
+def busy() -> list[str]:
+    """Nodes that run trials now."""
+    command = ["squeue", "--noheader", "--states=R", "--partition=grace", "--format=%N"]
+    while True:
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        if told.split():
+            return sorted(set(told.split()))
+        time.sleep(1)
 
 
 def control(*words: str) -> None:
