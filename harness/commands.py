@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jobs.backends import BACKENDS
 from jobs.underway import look
 from results.store import Store
 from results.tracking_uri import TrackingError
@@ -295,5 +296,7 @@ def _end(request: Request, console: Console, num_left_alone: int, tally: Tally) 
         show_files(console, published.files, request.uri)
     if tally.interrupted:
         line(console, "Interrupted; all that finished is kept. The same command goes on.")
+        if BACKENDS[request.sweep.executor.name].durable:
+            line(console, "What was submitted runs on; `harness cancel` ends it.")
         return INTERRUPTED
     return 1 if tally.count("failed") + tally.count("lost") else 0

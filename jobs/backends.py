@@ -19,11 +19,13 @@ class Backend(NamedTuple):
         summary: One line for people.
         executor: "module:class", imported only when opened; built from (folder, options).
         options: The model of its options.
+        durable: Whether its calls go on when the process that submitted them ends.
     """
 
     summary: str
     executor: str
     options: type[Options]
+    durable: bool = False
 
 
 BACKENDS: Mapping[str, Backend] = {
@@ -37,6 +39,7 @@ BACKENDS: Mapping[str, Backend] = {
         "each call a job of a SLURM array, through submitit",
         "jobs.slurm:SlurmExecutor",
         SlurmOptions,
+        durable=True,
     ),
 }
 

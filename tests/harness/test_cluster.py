@@ -69,6 +69,16 @@ class Lab:
         assert process.returncode == code, shown
         return shown
 
+    def interrupted(self, *arguments: str) -> str:
+        """What a command says to Ctrl-C, given as soon as it has shown its plan."""
+        process = self.start(*arguments)
+        assert process.stdout is not None
+        until(lambda: "missing" in process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 130, shown
+        return shown
+
     @property
     def keys(self) -> tuple[str, ...]:
         return self.store.read_sweep("small").keys
@@ -112,6 +122,7 @@ def test_cancelled_trials_resume_and_equal_undisturbed_ones(lab: Lab, slurm: Any
     assert "Submitted 0 trials; 2 were" in lab.run("sweep", "small.yaml", "--detach")
     until(lambda: all(lab.steps_saved(key) > 2 for key in lab.keys))
     assert "Under way: 2 runs." in lab.run("status", "small.yaml")
+    assert "What was submitted runs on" in lab.interrupted("sweep", "small.yaml")
     assert "Cancelled 2 trials" in lab.run("cancel", "small.yaml", "--yes")
     slurm.idle()
     saved = [lab.steps_saved(key) for key in lab.keys]
