@@ -3,6 +3,7 @@
 # Nothing heavy is imported up here: `harness --help` must answer at once.
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +45,9 @@ Detach = Annotated[bool, typer.Option("--detach", help="Submit to the cluster; d
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 OfSweep = Annotated[str, typer.Argument(help="A sweep's name, or its budgets.yaml.")]
 RUNS = Path("runs")
+GC_THRESHOLD = 100_000
+"""Objects made between two searches for garbage: ten thousand trials are all kept anyway."""
+
 LONG_S = 3600.0
 """Sweeps that may take longer are asked about."""
 
@@ -246,6 +250,7 @@ def doctor(
 
 def main() -> None:
     """Run the command line; what a person can mend is told in a message, without a traceback."""
+    gc.set_threshold(GC_THRESHOLD)
     try:
         app()
     except KeyboardInterrupt:
