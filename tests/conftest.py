@@ -18,6 +18,9 @@ from typing import NoReturn
 
 import pytest
 
+# before any test imports it: its assertions tell what they compared
+pytest.register_assert_rewrite("jobs.testing")
+
 SCRIPT = Path(__file__).parent / "cluster" / "slurm_cluster.sh"
 HOW = "`make slurm-up` starts one and prints the SLURM_CONF to export"
 LOCK_WAIT_S = 240.0
