@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -93,13 +95,30 @@ def reconcile(
     store = Store(settings.runs)
     _make_ready(store, todo)
     try:
-        with _executor(sweep, store) as executor:
+        with _terminable(), _executor(sweep, store) as executor:
             for finished in _finish(executor, _calls(sweep, todo, settings), todo, store):
                 tally.finished.append(finished)
                 on_finish(finished)
-    except (KeyboardInterrupt, Interrupted, SystemExit):  # Ray makes an exit of SIGTERM
+    except (KeyboardInterrupt, Interrupted):
         tally.interrupted = True
     return tally
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Within the block SIGTERM is an interrupt, as Ctrl-C is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def submit(sweep: Sweep, todo: Sequence[Trial], settings: Settings) -> int:

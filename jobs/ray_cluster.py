@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
@@ -55,7 +57,7 @@ def disconnect() -> None:
 
 
 def _init(**where: Any) -> None:
-    with for_workers(os.environ):
+    with for_workers(os.environ), _own_sigterm():
         ray.init(
             include_dashboard=False,
             log_to_driver=False,
@@ -63,6 +65,15 @@ def _init(**where: Any) -> None:
             runtime_env={"env_vars": {"PYTHONPATH": import_path()}},
             **where,
         )
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Put back what this process does on SIGTERM: Ray makes it an end without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_resources(calls: Sequence[Call]) -> None:
