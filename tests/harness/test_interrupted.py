@@ -41,6 +41,7 @@ def steps_saved(folder: Path) -> int:
     return max((a.saved for trial in trials for a in read_attempts(trial)), default=0)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("executor", ["inline", "ray"])
 def test_a_terminated_sweep_writes_what_it_has_and_goes_on(executor: str, tmp_path: Path) -> None:
     document = {
