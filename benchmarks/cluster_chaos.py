@@ -21,17 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from jobs.attempts import read_attempts
-from results.record import Record
+from results.record import CLOCKS_AND_PLACES, Record
 from results.store import Store
 
 HERE = Path(__file__).parent
 CLUSTER = HERE.parent / "tests" / "cluster" / "slurm_cluster.sh"
 BUDGETS = HERE / "cluster" / "chaos.yaml"
-INCOMPARABLE = {
-    "latency", "train_time_s", "wall_time_s", "started_at", "finished_at", "environment",
-    "code_revision",
-}  # fmt: skip
-"""What two runs of a trial may differ in: clocks, and where they ran."""
 
 
 def main() -> None:
@@ -130,7 +125,7 @@ def differences(pair: Sequence[Record | None]) -> list[str]:
     """Return the names of fields in which two records differ."""
     one, other = (record.model_dump() if record else {} for record in pair)
     return [field for field in one.keys() | other.keys()
-            if field not in INCOMPARABLE and one.get(field) != other.get(field)]  # fmt: skip
+            if field not in CLOCKS_AND_PLACES and one.get(field) != other.get(field)]  # fmt: skip
 
 
 def say(text: str) -> None:

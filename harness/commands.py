@@ -165,23 +165,14 @@ def again_stopped(plan: Plan) -> Again:
 
 def dry_run(request: Request, console: Console) -> int:
     """Show what a sweep would run and what it would cost; nothing is written."""
-    plan = make_plan(request.trials, request.store)
-    todo = plan.todo()
-    show_plan(console, plan, todo, cost_of(request, todo))
-    show_trials(console, "To run", todo)
-    show_concerns(console, request.concerns)
-    for script in preview(request.sweep, todo, request.settings):
+    for script in preview(request.sweep, _show_todo(request, console), request.settings):
         line(console, f"\nsbatch would be given:\n{script}")
     return 0
 
 
 def plan_only(request: Request, console: Console) -> int:
     """Show what a sweep would run and what it would cost, in a few lines."""
-    plan = make_plan(request.trials, request.store)
-    todo = plan.todo()
-    show_plan(console, plan, todo, cost_of(request, todo))
-    show_trials(console, "To run", todo, MANY)
-    show_concerns(console, request.concerns)
+    _show_todo(request, console, MANY)
     return 0
 
 
@@ -228,6 +219,15 @@ def cost_of(request: Request, trials: Sequence[Trial]) -> Cost:
     """Return what trials of a request will cost."""
     num_clips = {label: manifest.num_train for label, manifest in request.found.items()}
     return estimate(trials, num_clips, experience(request.store), dense_size)
+
+
+def _show_todo(request: Request, console: Console, many: int | None = None) -> list[Trial]:
+    plan = make_plan(request.trials, request.store)
+    todo = plan.todo()
+    show_plan(console, plan, todo, cost_of(request, todo))
+    show_trials(console, "To run", todo, many)
+    show_concerns(console, request.concerns)
+    return todo
 
 
 def _try_places(sweep: Sweep, settings: Settings) -> None:

@@ -82,9 +82,7 @@ class SlurmExecutor(DurableExecutor):
         return replace(call, folder=self._folder / "calls" / name)
 
     def _submit(self, calls: Iterable[Call]) -> None:
-        asked = [Asked(call, len(read_attempts(_folder(call)))) for call in calls]
-        for _tickets in self._submitter.submit(asked):
-            pass
+        self._submitter.submit([Asked(call, len(read_attempts(_folder(call)))) for call in calls])
 
     def _wait(self, waiting: dict[str, Call]) -> Iterator[Outcome]:
         watch = Watch()
@@ -118,12 +116,12 @@ class SlurmExecutor(DurableExecutor):
         if ticket is None:  # ended just now, seen by another process; its outcome is there
             return None
         if verdict is Verdict.CANCELLED:
-            return Outcome(call, State.STOPPED, error=f"cancelled{watch.by(ticket)}")
+            return Outcome(call, State.STOPPED, error=f"cancelled{watch.by(_folder(call))}")
         if verdict is Verdict.OUT_OF_MEMORY:
             return Outcome(call, State.FAILED, error=_out_of_memory(call, ticket))
         if verdict is Verdict.IMPOSSIBLE:
             cancel([ticket.job])
-            return Outcome(call, State.FAILED, error=_impossible(call, watch.reason(ticket)))
+            return Outcome(call, State.FAILED, error=_impossible(call, watch.reason(_folder(call))))
         if verdict is Verdict.LOST:
             return self._again(call, ticket, watch)
         return None
@@ -133,14 +131,13 @@ class SlurmExecutor(DurableExecutor):
         began = any(attempt.job == ticket.job for attempt in attempts)
         unstarted = 0 if began else ticket.num_unstarted + 1
         fruitless = unstarted + fruitless_in_a_row(attempts)
-        why = f"job {ticket.job} ended {watch.reason(ticket) or 'unseen'}"
+        why = f"job {ticket.job} ended {watch.reason(_folder(call)) or 'unseen'}"
         if fruitless >= MAX_FRUITLESS:
             error = f"{tail(ticket.log)}\n{given_up(call.name, fruitless, why)}"
             return Outcome(call, State.FAILED, error=error)
         if ticket.job:
             cancel([ticket.job])  # a job thought lost must not come back beside its successor
-        for _tickets in self._submitter.submit([Asked(call, ticket.num_attempts, unstarted)]):
-            pass
+        self._submitter.submit([Asked(call, ticket.num_attempts, unstarted)])
         return None
 
 

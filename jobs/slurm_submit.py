@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,8 @@ class Submitter:
         self._folder = folder
         self._options = options
 
-    def submit(self, asked: Sequence[Asked]) -> Iterator[dict[Path, Ticket]]:
-        """Submit calls, and yield the tickets of each array once it is accepted, by call folder.
+    def submit(self, asked: Sequence[Asked]) -> None:
+        """Submit calls, array by array.
 
         A ticket is written before sbatch is asked and found again by the name of its job, so that
         dying in between neither loses a job nor submits it twice.
@@ -81,7 +81,6 @@ class Submitter:
                 for folder in tickets:
                     (folder / "ticket.json").unlink(missing_ok=True)
                 raise
-            yield tickets
 
     def chunks(self, asked: Sequence[Asked]) -> list[Sequence[Asked]]:
         """Return the calls as arrays: each of one set of resources, none larger than allowed."""

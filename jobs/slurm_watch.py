@@ -26,7 +26,7 @@ _TAIL_BYTES = 4096
 class _Seen:
     """What is remembered of one call between two looks; times are this process's own."""
 
-    ticket: Ticket
+    submission: Path
     beat: tuple[int, int] | None = None
     beat_at: float = float("-inf")
     hint: Seen | None = None
@@ -57,25 +57,24 @@ class Watch:
         for folder, (call, ticket) in under_way.items():
             yield call, judge(self._signs(folder, ticket, hints))
 
-    def reason(self, ticket: Ticket) -> str:
-        """Return the scheduler's last words on a call."""
-        seen = self._hint(ticket)
+    def reason(self, folder: Path) -> str:
+        """Return the scheduler's last words on the call of a folder."""
+        seen = self._hint(folder)
         return "" if seen is None else seen.reason or seen.state
 
-    def by(self, ticket: Ticket) -> str:
+    def by(self, folder: Path) -> str:
         """Return who cancelled a call, as " by ..." or ""."""
-        seen = self._hint(ticket)
+        seen = self._hint(folder)
         return f" by user {seen.by}" if seen and seen.by else ""
 
-    def _hint(self, ticket: Ticket) -> Seen | None:
-        return next((s.hint for s in self._memory.values() if s.ticket == ticket), None)
+    def _hint(self, folder: Path) -> Seen | None:
+        return self._memory[folder].hint if folder in self._memory else None
 
     def _signs(self, folder: Path, ticket: Ticket, hints: dict[str, Seen] | None) -> Signs:
         now = time.monotonic()
         memory = self._memory.get(folder)
-        if memory is None or memory.ticket.submission != ticket.submission:
-            memory = self._memory[folder] = _Seen(ticket)
-        memory.ticket = ticket
+        if memory is None or memory.submission != ticket.submission:
+            memory = self._memory[folder] = _Seen(ticket.submission)
         heartbeat = own_heartbeat(folder, ticket)
         beat = (heartbeat.attempt, heartbeat.beat) if heartbeat else None
         if heartbeat and heartbeat.last:

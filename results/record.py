@@ -71,6 +71,13 @@ class Failure(_Frozen):
     traceback: str
 
 
+CLOCKS_AND_PLACES = frozenset(
+    {"latency", "train_time_s", "wall_time_s", "started_at", "finished_at", "environment",
+     "code_revision"}
+)  # fmt: skip
+"""Fields of a record that may differ between two runs of one trial; nothing else may, on a CPU."""
+
+
 class Record(_Frozen):
     """One trial's outcome. `trial` is the fully resolved trial as plain data."""
 
