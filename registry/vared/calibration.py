@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .dynamic import DynamicConv
-from .policy import Policy
+from .policy import Policy, largest
 
 MAX_ROUNDS = 6
 DEPTH = 0.025
@@ -83,8 +83,8 @@ class Shares:
         for layer, u, shift in zip(self.layers, seen.u, shifts, strict=True):
             moved = u + _levers(layer, shift).to(u)
             channel, time = torch.split(moved, list(layer.gate.num_branches), dim=1)
-            live_channel.append(_live(channel))
-            live_time.append(_live(time))
+            live_channel.append(_live(channel, layer.hardens))
+            live_time.append(_live(time, layer.hardens))
         width = [max(x.shape[1] for x in live) for live in (live_channel, live_time)]
         executed = self.policy.costs.executed(
             _stack(live_channel, width[0]), _stack(live_time, width[1])
@@ -176,12 +176,12 @@ def _levers(layer: DynamicConv, shift_2: Tensor) -> Tensor:
     )
 
 
-def _live(u: Tensor) -> Tensor:
+def _live(u: Tensor, hardens: bool) -> Tensor:
     live = u > 0
     live[:, -1] |= ~live.any(1)
     if u.shape[1] == 1:
         live[:] = True
-    return live
+    return largest(live) if hardens else live
 
 
 def _stack(live: list[Tensor], width: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Blend copies on both axes at once: small matrices in place of passes over feature maps. Ours.
 
-Shape legend: N clips, S branches, G groups of channels or frames.
+Shape legend: N clips, S branches, G groups of channels or frames, P periods of frames.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .frames import first_frames
 from .settings import Axis
 
 
@@ -27,6 +28,8 @@ def blend_copies(
     sources: tuple[Tensor, Tensor],
     weights: tuple[Tensor, Tensor],
     channel_axis: int,
+    *,
+    mirrored: bool,
 ) -> Tensor | None:
     """Blend all branches of both axes, as products with one small matrix a clip.
 
@@ -38,6 +41,7 @@ def blend_copies(
         sources: Of channels and of frames, (S, G, G) each: see `copy_sources`.
         weights: (N, S_channel) and (N, S_time).
         channel_axis: 1 (NCTHW) or 2 (NTCHW).
+        mirrored: Which frames are kept: see `frames`.
 
     Returns:
         The sum over channel branches, then over time branches; None where a number of groups does
@@ -49,28 +53,41 @@ def blend_copies(
         return None
     channels = torch.einsum("ns,sgh->ngh", weights[0], sources[0].to(z))
     frames = torch.einsum("ns,sgh->ngh", weights[1], sources[1].to(z))
+    frames = _over_periods(frames, sizes[1], mirrored)
     if channel_axis == 2:
         return _blend_ntchw(z, channels, frames)
     return _blend_ncthw(z, channels, frames)
 
 
-def _blend_ntchw(z: Tensor, channels_NGG: Tensor, frames_NGG: Tensor) -> Tensor:
+def _over_periods(frames_NGG: Tensor, num_frames: int, mirrored: bool) -> Tensor:
+    """Return (N, P, G, G): one matrix for all periods (P = 1), or one for each, mirrored."""
+    if not mirrored:
+        return frames_NGG[:, None]
+    period = frames_NGG.shape[1]
+    first = first_frames(num_frames, period) // period
+    flipped = frames_NGG.flip(1, 2)
+    return torch.stack([frames_NGG] * first + [flipped] * (num_frames // period - first), 1)
+
+
+def _blend_ntchw(z: Tensor, channels_NGG: Tensor, frames_NPGG: Tensor) -> Tensor:
     """One product for both axes: groups of frames and of channels lie side by side in memory."""
-    num_groups = channels_NGG.shape[1] * frames_NGG.shape[1]
-    mix = torch.einsum("nab,ncd->nacbd", frames_NGG, channels_NGG)
-    mix = mix.reshape(len(z), 1, num_groups, num_groups)
-    parts = z.reshape(len(z), z.shape[1] // frames_NGG.shape[1], num_groups, -1)
+    period = frames_NPGG.shape[2]
+    num_groups = channels_NGG.shape[1] * period
+    mix = torch.einsum("npab,ncd->npacbd", frames_NPGG, channels_NGG)
+    mix = mix.reshape(len(z), -1, num_groups, num_groups)
+    parts = z.reshape(len(z), z.shape[1] // period, num_groups, -1)
     return (mix @ parts).view(z.shape)
 
 
-def _blend_ncthw(z: Tensor, channels_NGG: Tensor, frames_NGG: Tensor) -> Tensor:
+def _blend_ncthw(z: Tensor, channels_NGG: Tensor, frames_NPGG: Tensor) -> Tensor:
     """Channels first, then all frames of a channel by one matrix, groups on its diagonal."""
-    num_frames, num_groups = z.shape[2], frames_NGG.shape[1]
+    num_frames, num_groups = z.shape[2], frames_NPGG.shape[2]
     if channels_NGG.shape[1] > 1:
         parts = z.reshape(len(z), channels_NGG.shape[1], -1)
         z = (channels_NGG @ parts).view(z.shape)
     if num_groups > 1:
         repeats = torch.eye(num_frames // num_groups).to(z)
-        mix = torch.einsum("ij,nab->niajb", repeats, frames_NGG)
+        each = frames_NPGG.expand(-1, len(repeats), -1, -1)
+        mix = torch.einsum("ij,niab->niajb", repeats, each)
         z = (mix.reshape(-1, 1, num_frames, num_frames) @ z.flatten(3)).view(z.shape)
     return z

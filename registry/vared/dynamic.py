@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .copies import blend_copies
+from .frames import kept_frames
 from .gate import Gate
 from .policy import Decision, Policy
 from .rebuild import Rebuild
@@ -79,6 +80,7 @@ class DynamicConv(nn.Module):
         self.rebuild_channel = rebuild_channel
         self.rebuild_time = rebuild_time
         self.rebuilds_after = settings.placement == "after"
+        self.hardens = settings.weights == "hard"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output in full shape, blended or skipped by each clip's route."""
@@ -95,7 +97,11 @@ class DynamicConv(nn.Module):
         if forced is not None:
             return Decision(forced.channel.to(x), forced.time.to(x))
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.policy.frozen):
-            return Decision(*self.gate(self._clips_first(x)))
+            decision = Decision(*self.gate(self._clips_first(x)))
+        # while gates learn, every branch needs its gradient
+        if self.hardens and (self.policy.frozen or not self.training):
+            return decision.hardened()
+        return decision
 
     def _skip(self, x: Tensor, decision: Decision) -> Tensor:
         """Run each group of clips that share their live branches by itself."""
@@ -145,7 +151,9 @@ class DynamicConv(nn.Module):
         axis = 1 if conv.weight.dim() == 5 else 2
         if self.training and self.rebuild_channel.copies:
             sources = (self.rebuild_channel.sources, self.rebuild_time.sources)
-            blended = blend_copies(clips, sources, (decision.channel, decision.time), axis)
+            mirrored = self.rebuild_time.mirrors(num_frames)
+            weights = (decision.channel, decision.time)
+            blended = blend_copies(clips, sources, weights, axis, mirrored=mirrored)
             if blended is not None:
                 return blended
         clips = self.rebuild_channel(
@@ -165,14 +173,25 @@ class DynamicConv(nn.Module):
         if channel == 0 and time == 0:
             full: Tensor = conv._conv_forward(x, conv.weight, conv.bias)
             return full
-        step = self.rebuild_time.factors[time]
         kept = -(-conv.out_channels // self.rebuild_channel.factors[channel])
         weight, bias = conv.weight[:kept], None if conv.bias is None else conv.bias[:kept]
-        if conv.weight.dim() == 5:
-            stride = (conv.stride[0] * step, *conv.stride[1:])
-            return F.conv3d(x, weight, bias, stride, conv.padding, conv.dilation, conv.groups)
-        x = self._fold(self._unfold(x, num_clips)[:, ::step])
-        return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+        x, stride = self._kept_inputs(x, self.rebuild_time.factors[time], num_clips)
+        convolve = F.conv3d if conv.weight.dim() == 5 else F.conv2d
+        return convolve(x, weight, bias, stride, conv.padding, conv.dilation, conv.groups)
+
+    def _kept_inputs(
+        self, x: Tensor, step: int, num_clips: int | None
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        """Return what is convolved for every `step`-th output frame, and the stride to use."""
+        conv, rebuild = self._conv, self.rebuild_time
+        if step == 1:
+            return x, conv.stride
+        if x.dim() == 5 and not rebuild.mirrored:
+            return x, (conv.stride[0] * step, *conv.stride[1:])
+        axis = 2 if x.dim() == 5 else 1
+        clips = self._unfold(x, num_clips)
+        kept = kept_frames(clips.shape[axis], step, rebuild.factors[-1], rebuild.mirrored)
+        return self._fold(clips.index_select(axis, torch.tensor(kept).to(x.device))), conv.stride
 
     def _follow(self, z: Tensor) -> Tensor:
         """Apply normalisation (sliced to the channels there are) and activation."""

@@ -26,6 +26,10 @@ class Decision:
     time: Tensor
     u: Tensor | None = None
 
+    def hardened(self) -> Decision:
+        """Return the decision with the largest live branch of each axis at one, others at zero."""
+        return Decision(largest(self.channel > 0).float(), largest(self.time > 0).float(), self.u)
+
 
 @dataclass
 class Policy:
@@ -75,6 +79,14 @@ class Policy:
         each axis (ours: how the paper's gradient passes the largest live branch is unknown).
         """
         return self.costs.soft_share(*self.stacked())
+
+
+def largest(live: Tensor) -> Tensor:
+    """Return booleans (..., S) with the first of the live branches alone: the largest comes first.
+
+    At least one a row is live.
+    """
+    return live & (live.cumsum(-1) == 1)
 
 
 def _one_hot(index_N: Tensor, num_branches: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from .copies import copy_sources
+from .frames import first_frames, mirrors
 from .settings import Axis, VaRedSettings
 
 
@@ -67,17 +68,25 @@ class Rebuild(nn.Module):
         factors: Reduction of each branch, ascending from 1.
         num_channels: Channels of the layer's output.
         settings: Of the method.
+        mirrored: Which frames are kept, on the time axis: see `frames`.
     """
 
     macs_column = "rebuild"
 
     def __init__(
-        self, axis: Axis, factors: tuple[int, ...], num_channels: int, settings: VaRedSettings
+        self,
+        axis: Axis,
+        factors: tuple[int, ...],
+        num_channels: int,
+        settings: VaRedSettings,
+        *,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
         self.axis = axis
         self.factors = factors
-        self.unit = settings.normalise
+        self.mirrored = mirrored
+        self.unit = settings.one_branch_weighs_one
         self.copies = settings.cheap == "copy"
         self.sources = copy_sources(axis, factors)
         self.cheap = nn.ModuleDict()
@@ -141,6 +150,23 @@ class Rebuild(nn.Module):
         if live == (0,):
             return blend.weigh(z, 0)
         period, step = self.factors[-1], self.factors[live[0]]
+        if not self.mirrors(size):
+            return self._strided(z, blend, axis, size)
+        first = first_frames(size, period)
+        front, back = torch.split(z, [first // step, (size - first) // step], axis)
+        halves = [self._strided(front, blend, axis, first)]
+        if first < size:
+            halves.append(self._strided(back.flip(axis), blend, axis, size - first).flip(axis))
+        return torch.cat(halves, axis)
+
+    def mirrors(self, num_frames: int) -> bool:
+        """Whether the last frame of each group is kept in the second half of that many frames."""
+        return mirrors(num_frames, self.factors[-1], self.mirrored)
+
+    def _strided(self, z: Tensor, blend: _Blend, axis: int, size: int) -> Tensor:
+        """Frames of groups that keep their first."""
+        live, period = blend.live, self.factors[-1]
+        step = self.factors[live[0]]
         z = _padded(z, axis, math.ceil(size / period) * period // step)
         pieces = []
         for offset in range(period):

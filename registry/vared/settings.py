@@ -26,8 +26,19 @@ class VaRedSettings(BaseModel):
     placement: Literal["after", "before"] = Field(
         "after", description="rebuild after normalisation and activation, or before them (ours)"
     )
+    keep: Literal["mirrored", "first"] = Field(
+        "mirrored",
+        description="the frame of a group that is computed: its first (recalled), or mirrored about"
+        " the clip's middle where a convolution does not mix time, so that a recognizer that is"
+        " blind to order stays blind (ours)",
+    )
     normalise: bool = Field(
         False, description="divide gate weights by their sum: one live branch weighs one (ours)"
+    )
+    weights: Literal["soft", "hard"] = Field(
+        "soft",
+        description="blend all live branches (recalled), or, once gates rest and at inference, take"
+        " the largest live one alone (ours)",
     )
     gate_width: int = Field(16, ge=1, description="hidden units of a gate (ours)")
     gate_norm: Literal["layer", "batch", "none"] = Field(
@@ -45,6 +56,11 @@ class VaRedSettings(BaseModel):
     exclude: tuple[str, ...] = Field(
         (), description="leave layers whose name contains one of these dense (ours)"
     )
+
+    @property
+    def one_branch_weighs_one(self) -> bool:
+        """Whether a single live branch is passed on as it is."""
+        return self.normalise or self.weights == "hard"
 
     @property
     def factors(self) -> tuple[int, ...]:

@@ -154,13 +154,21 @@ def _cost(recognizer: nn.Module, site: Site, shape: Shapes, settings: VaRedSetti
         time_factors=time_factors,
         gate=gate_macs(pooled, pool, settings.gate_width, num_outputs, settings.gate_norm),
         cheap_per_element=Cheap(settings.cheap, 1).macs_per_element,
-        unit_weights=settings.normalise,
+        unit_weights=settings.one_branch_weighs_one,
     )
 
 
 def _sliceable(conv: Any, norm: nn.Module | None) -> bool:
     """Whether the first channels alone can be computed and normalised."""
     return bool(conv.groups == 1) and (norm is None or isinstance(norm, _BatchNorm))
+
+
+def _mixes_time(conv: Any, stage: Stage) -> bool:
+    """Whether an output frame depends on more than the input frame of the same index."""
+    if stage.shift is not None:
+        return True
+    in_time = conv.kernel_size[0], conv.stride[0], conv.padding[0]
+    return conv.weight.dim() == 5 and in_time != (1, 1, 0)
 
 
 def _factors(axis: str, size: int, settings: VaRedSettings) -> tuple[int, ...]:
@@ -218,5 +226,6 @@ def _dynamic_conv(
     with torch.device(conv.weight.device):
         gate = Gate(shape.inputs[0], shape.inputs[1], num_branches, settings)
         channel = Rebuild("channel", cost.channel_factors, cost.num_channels, settings)
-        time = Rebuild("time", cost.time_factors, cost.num_channels, settings)
+        mirrored = settings.keep == "mirrored" and not _mixes_time(conv, stage)
+        time = Rebuild("time", cost.time_factors, cost.num_channels, settings, mirrored=mirrored)
     return DynamicConv(host, stage, index, policy, gate, channel, time, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from registry.vared.controller import BudgetHook, Controller
 from registry.vared.copies import blend_copies
 from registry.vared.cost import CostTable, LayerCost
+from registry.vared.frames import kept_frames, mirrors
 from registry.vared.gate import ALL_OFF_WEIGHT, Gate
 from registry.vared.policy import Decision, Policy
 from registry.vared.rebuild import Rebuild, kept_sizes
@@ -21,7 +23,11 @@ from registry.vared.settings import VaRedSettings
 
 
 def reference(
-    z: torch.Tensor, weights: torch.Tensor, factors: tuple[int, ...], axis: int
+    z: torch.Tensor,
+    weights: torch.Tensor,
+    factors: tuple[int, ...],
+    axis: int,
+    mirrored: bool = False,
 ) -> torch.Tensor:
     """sum_i V[i] * branch_i, branch by branch: the recalled formula and nothing else."""
     total = torch.zeros_like(z)
@@ -30,6 +36,9 @@ def reference(
         kept = math.ceil(size / factor)
         index = torch.arange(size)
         source = index % kept if axis == 1 else index - index % factor
+        if axis == 2 and mirrors(size, factors[-1], mirrored):
+            second_half = index // factors[-1] >= size / factors[-1] / 2
+            source = torch.where(second_half, source + factor - 1, source)
         total += weights[:, branch].view(-1, 1, 1, 1, 1) * z.index_select(axis, source)
     return total
 
@@ -38,9 +47,15 @@ sizes = st.integers(4, 13)
 
 
 @settings(max_examples=60, deadline=None)
-@given(channels=sizes, frames=sizes, space=st.sampled_from([2, 3]), data=st.data())
+@given(
+    channels=sizes,
+    frames=sizes,
+    space=st.sampled_from([2, 3]),
+    mirrored=st.booleans(),
+    data=st.data(),
+)
 def test_blending_follows_the_formula(
-    channels: int, frames: int, space: int, data: st.DataObject
+    channels: int, frames: int, space: int, mirrored: bool, data: st.DataObject
 ) -> None:
     vared = VaRedSettings(search_space=space)
     torch.manual_seed(data.draw(st.integers(0, 999)))
@@ -48,35 +63,54 @@ def test_blending_follows_the_formula(
     weights = [torch.rand(2, space) for _ in range(2)]
     live = tuple(range(space))
     channel = Rebuild("channel", vared.factors, channels, vared)
-    time = Rebuild("time", vared.factors, channels, vared)
+    time = Rebuild("time", vared.factors, channels, vared, mirrored=mirrored)
     y = channel(z, weights[0], channel_axis=1, size=channels, live=live)
     torch.testing.assert_close(y, reference(z, weights[0], vared.factors, 1))
     both = time(y, weights[1], channel_axis=1, size=frames, live=live)
-    torch.testing.assert_close(both, reference(y, weights[1], vared.factors, 2))
+    torch.testing.assert_close(both, reference(y, weights[1], vared.factors, 2, mirrored))
     for axis in (1, 2):
         clips = z if axis == 1 else z.transpose(1, 2).contiguous()
         sources = (channel.sources, time.sources)
-        at_once = blend_copies(clips, sources, (weights[0], weights[1]), axis)
+        both_weights = (weights[0], weights[1])
+        whole = mirrors(frames, vared.factors[-1], mirrored)
+        at_once = blend_copies(clips, sources, both_weights, axis, mirrored=whole)
         if at_once is not None:
             torch.testing.assert_close(at_once if axis == 1 else at_once.transpose(1, 2), both)
 
 
 @pytest.mark.parametrize("cheap", ["copy", "scale", "depthwise"])
-@pytest.mark.parametrize("axis", ["channel", "time"])
+@pytest.mark.parametrize(
+    ("axis", "frames", "mirrored"), [("channel", 9, False), ("time", 9, False), ("time", 12, True)]
+)
 @pytest.mark.parametrize("branch", [0, 1, 2])
-def test_what_a_branch_did_not_compute_is_not_needed(cheap: str, axis: str, branch: int) -> None:
+def test_what_a_branch_did_not_compute_is_not_needed(
+    cheap: str, axis: str, frames: int, mirrored: bool, branch: int
+) -> None:
     vared = VaRedSettings(search_space=3, cheap=cheap)
-    channels, frames = 10, 9
-    rebuild = Rebuild(axis, vared.factors, channels, vared)
+    channels = 10
+    rebuild = Rebuild(axis, vared.factors, channels, vared, mirrored=mirrored)
     size = channels if axis == "channel" else frames
     z = torch.randn(2, channels, frames, 4, 4)
     weights = torch.zeros(2, 3)
     weights[:, branch] = 0.7
     step, kept = vared.factors[branch], kept_sizes(size, vared.factors)[branch]
-    computed = z[:, :kept] if axis == "channel" else z[:, :, ::step]
+    kept_in_time = kept_frames(frames, step, vared.factors[-1], mirrored)
+    computed = z[:, :kept] if axis == "channel" else z[:, :, kept_in_time]
     args = {"channel_axis": 1, "size": size}
     full = rebuild(z, weights, live=(0, 1, 2), **args)
     torch.testing.assert_close(rebuild(computed, weights, live=(branch,), **args), full)
+
+
+@given(groups=st.integers(1, 6), space=st.sampled_from([2, 3]))
+def test_frames_kept_mirrored_are_their_own_mirror_image(groups: int, space: int) -> None:
+    factors = VaRedSettings(search_space=space).factors
+    frames = 2 * groups * factors[-1]
+    kept = [kept_frames(frames, factor, factors[-1], True) for factor in factors]
+    for factor, indices in zip(factors, kept, strict=True):
+        assert len(indices) == frames // factor
+        assert [frames - 1 - index for index in reversed(indices)] == indices
+    # a smaller branch is a slice of every larger one
+    assert all(set(small) <= set(large) for large, small in itertools.pairwise(kept))
 
 
 def gate(**choices: object) -> Gate:

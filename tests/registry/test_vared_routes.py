@@ -28,6 +28,7 @@ SETTINGS = {
     "scale-3": VaRedSettings(cheap="scale", search_space=3),
     "depthwise": VaRedSettings(cheap="depthwise"),
     "normalised": VaRedSettings(normalise=True),
+    "hard": VaRedSettings(weights="hard", keep="first"),
     "time": VaRedSettings(axes=("time",)),
     "channel": VaRedSettings(axes=("channel",), gate_norm="batch", gate_input="frames"),
 }
@@ -44,7 +45,8 @@ def adapted(make: Make, name: str, vared: VaRedSettings) -> tuple[nn.Module, nn.
             nn.init.normal_(module.excite.bias, mean=0.3, std=0.6)
     torch.manual_seed(1)
     contrast = torch.tensor([0.1, 1.0, 5.0]).view(-1, *[1] * (example.dim() - 1))
-    return dense, recognizer.eval(), contrast * torch.randn(3, *example.shape[1:])
+    # not centred at 0: a gate sees means
+    return dense, recognizer.eval(), contrast * (0.5 + torch.randn(3, *example.shape[1:]))
 
 
 def both_paths(recognizer: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,11 +179,45 @@ def backwards_differs_by(recognizer: nn.Module, clips: Tensor) -> float:
     return float((scores[0] - scores[1]).abs().max() / scores[0].abs().max())
 
 
-def test_only_reducing_frames_lets_tsn_tell_a_clip_from_its_reverse(make_recognizer: Make) -> None:
-    dense, by_channel, clips = adapted(make_recognizer, "tsn", VaRedSettings(axes=("channel",)))
+def test_tsn_cannot_tell_a_clip_from_its_reverse(make_recognizer: Make) -> None:
+    dense, adaptive, clips = adapted(make_recognizer, "tsn", VaRedSettings())
     assert backwards_differs_by(dense, clips) < TOLERANCE
-    assert backwards_differs_by(by_channel, clips) < TOLERANCE
-    _, by_time, _ = adapted(make_recognizer, "tsn", VaRedSettings(axes=("time",)))
-    by_time.vared.routes = torch.ones(1, len(by_time.vared.costs), 2)
+    assert backwards_differs_by(adaptive, clips) < TOLERANCE
+    routes = torch.ones(1, len(adaptive.vared.costs), 2)
+    adaptive.vared.routes = routes
+    assert backwards_differs_by(adaptive, clips) < TOLERANCE
+    _, strided, _ = adapted(make_recognizer, "tsn", VaRedSettings(keep="first"))
+    strided.vared.routes = routes
     # frames 0, 2, 4, ... are kept: played backwards, these are others
-    assert backwards_differs_by(by_time, clips) > TOLERANCE
+    assert backwards_differs_by(strided, clips) > TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["tsm", "r2plus1d"])
+def test_hard_weights_run_the_largest_live_branch_alone(make_recognizer: Make, name: str) -> None:
+    _, recognizer, clips = adapted(make_recognizer, name, VaRedSettings(weights="hard"))
+    _, soft, _ = adapted(make_recognizer, name, VaRedSettings())
+    soft.load_state_dict(recognizer.state_dict())
+    with torch.no_grad():
+        ours = recognizer_forward(recognizer, clips)
+        first = recognizer.vared.decisions[0]
+        recognizer_forward(soft, clips)
+    live = soft.vared.decisions[0]
+    for weights, blended in ((first.channel, live.channel), (first.time, live.time)):
+        assert torch.equal(weights.argmax(1), (blended > 0).float().argmax(1))
+        assert torch.equal(weights.sum(1), torch.ones(len(clips)))
+    # the same routes forced, without gates, give the same output
+    channel, time = recognizer.vared.stacked()
+    recognizer.vared.routes = torch.stack([channel.argmax(2), time.argmax(2)], 2)
+    with torch.no_grad():
+        assert_close(recognizer_forward(recognizer, clips), ours)
+
+
+def test_hard_weights_stay_soft_while_gates_learn(make_recognizer: Make) -> None:
+    _, recognizer, clips = adapted(make_recognizer, "tsm", VaRedSettings(weights="hard"))
+    recognizer.train()
+    recognizer_forward(recognizer, clips)
+    assert any((d.channel > 0).all(1).any() for d in recognizer.vared.decisions.values())
+    recognizer.vared.frozen = True
+    recognizer_forward(recognizer, clips)
+    for decision in recognizer.vared.decisions.values():
+        assert ((decision.channel > 0).sum(1) == 1).all()
