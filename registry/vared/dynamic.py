@@ -149,7 +149,7 @@ class DynamicConv(nn.Module):
     ) -> Tensor:
         conv = self._conv
         axis = 1 if conv.weight.dim() == 5 else 2
-        if self.training and self.rebuild_channel.copies:
+        if self.training and self.rebuild_channel.kind == "copy":
             sources = (self.rebuild_channel.sources, self.rebuild_time.sources)
             mirrored = self.rebuild_time.mirrors(num_frames)
             weights = (decision.channel, decision.time)

@@ -87,7 +87,7 @@ class Rebuild(nn.Module):
         self.factors = factors
         self.mirrored = mirrored
         self.unit = settings.one_branch_weighs_one
-        self.copies = settings.cheap == "copy"
+        self.kind = settings.cheap
         self.sources = copy_sources(axis, factors)
         self.cheap = nn.ModuleDict()
         for piece, branch, channels in self._rebuilt_pieces(num_channels):

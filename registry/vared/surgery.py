@@ -89,7 +89,7 @@ def _sites(recognizer: nn.Module) -> Iterator[tuple[Site, str]]:
     """Yield every convolution with its host, and why it cannot be dynamic ("" where it can)."""
     seen: set[str] = set()
     for name, module in recognizer.named_modules():
-        for stage in _stages_of(module):
+        for stage in stages_of(module):
             site = Site(name, stage)
             if site.conv not in seen:
                 seen.add(site.conv)
@@ -97,7 +97,8 @@ def _sites(recognizer: nn.Module) -> Iterator[tuple[Site, str]]:
                 yield site, outside
 
 
-def _stages_of(module: nn.Module) -> list[Stage]:
+def stages_of(module: nn.Module) -> list[Stage]:
+    """Return the convolutions that a module runs one after the other; none where it is no host."""
     from mmaction.models.common import Conv2plus1d
     from mmcv.cnn import ConvModule
 
@@ -203,7 +204,7 @@ def _install(
     }
     for path in dict.fromkeys(site.host for site, _ in plans):
         host = recognizer.get_submodule(path)
-        sites = [Site(path, stage) for stage in _stages_of(host)]
+        sites = [Site(path, stage) for stage in stages_of(host)]
         chain = DynamicChain(
             dynamic[site.conv] if site.conv in dynamic else DenseStage(host, site.stage)
             for site in sites

@@ -1,0 +1,206 @@
+"""One clip through all steps of an engine. Ours.
+
+Shape legend: as in `values`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.nn import functional as F  # noqa: N812
+
+from .gates import Route
+from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
+from .layer import DENSE, Layer
+from .values import Value, frames, pooled
+
+
+@dataclass(frozen=True)
+class Router:
+    """How layers come to their routes: dense, forced, or by their gates.
+
+    Args:
+        is_dense: Everything is computed; gates do not run.
+        forced: Branch of the channel and of the time axis, a pair a layer; None: gates decide.
+        runs_gates: Run gates even so, and pay for them.
+    """
+
+    is_dense: bool = False
+    forced: Sequence[Sequence[int]] | None = None
+    runs_gates: bool = True
+
+
+class ClipRun:
+    """One forward of one clip.
+
+    Args:
+        program: Steps of the backbone.
+        layers: Its convolutions, by the value they make.
+        router: How they come to their routes.
+        is_3d: Whether the backbone's own code wants (1, C, T, H, W) or (T, C, H, W).
+    """
+
+    def __init__(
+        self, program: Program, layers: Mapping[str, Layer], router: Router, is_3d: bool
+    ) -> None:
+        self.program = program
+        self.layers = layers
+        self.router = router
+        self.is_3d = is_3d
+        self.macs = 0
+        self.routes: dict[int, Route] = {}
+        self._values: dict[str, Any] = {}
+        self._pooled: dict[str, Tensor] = {}
+
+    def __call__(self, x: Value) -> list[Tensor]:
+        """Return what the backbone returns for the clip, as tensors."""
+        self._values[self.program.source] = x
+        for step, ending in zip(self.program.steps, self.program.last_uses, strict=True):
+            self._values[step.output] = self._run(step, ending)
+            for name in ending:
+                del self._values[name]
+                self._pooled.pop(name, None)
+        return [self._tensor(self._values[name]) for name in self.program.outputs]
+
+    def _run(self, step: Step, ending: frozenset[str]) -> Any:
+        if isinstance(step, Conv):
+            return self._convolve(step, ending)
+        if isinstance(step, Pool):
+            return self._pool(step)
+        if isinstance(step, Cat):
+            return self._cat(step)
+        if isinstance(step, Frames):
+            return self._select(step)
+        return self._call(step)
+
+    def _convolve(self, step: Conv, ending: frozenset[str]) -> Value:
+        layer, x = self.layers[step.output], self._value(step.source)
+        residual = None if step.residual is None else self._value(step.residual)
+        y, is_added = layer(x, self._route(layer, step.source, x), residual, step.relu)
+        self.macs, layer.macs = self.macs + layer.macs, 0
+        if residual is None or is_added:
+            return y
+        return _sum(residual, y, step.relu, may_write=step.residual in ending)
+
+    def _route(self, layer: Layer, source: str, x: Value) -> Route:
+        if layer.dynamic is None:
+            return DENSE
+        if self.router.is_dense:
+            route = layer.route(0, 0)
+        elif self.router.forced is None:
+            route = self._decide(layer, source, x)
+        else:
+            channel, time = self.router.forced[layer.dynamic.index]
+            route = layer.route(int(channel), int(time))
+            if self.router.runs_gates:
+                self._decide(layer, source, x)
+        self.routes[layer.dynamic.index] = route
+        return route
+
+    def _decide(self, layer: Layer, source: str, x: Value) -> Route:
+        """Run the gate. Convolutions that read the same value share its means."""
+        elements = 0
+        if source not in self._pooled:
+            self._pooled[source] = pooled(x)
+            elements = x.data.numel()
+        self.macs += layer.gate_macs(elements)
+        return layer.gate(self._pooled[source])
+
+    def _pool(self, step: Pool) -> Value:
+        x, pool = self._value(step.source), step.pool
+        if x.copies is not None and not x.copies.keep_order:
+            x = x.all_channels()
+        kernel, stride, padding, dilation = (
+            size if isinstance(size, int) else size[-2:]
+            for size in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+        )
+        images = x.data.permute(0, 3, 1, 2)
+        y = F.max_pool2d(images, kernel, stride, padding, dilation, pool.ceil_mode)
+        self.macs += y.numel()
+        return replace(x, data=y.permute(0, 2, 3, 1).contiguous(), is_view=False)
+
+    def _cat(self, step: Cat) -> Value:
+        parts = [self._value(name).all_channels() for name in step.sources]
+        if len({part.scale for part in parts}) > 1:
+            parts = [part.scaled() for part in parts]
+        repeats = min(part.repeats for part in parts)
+        data = torch.cat([part.repeated(repeats).data for part in parts], 3)
+        return replace(parts[0], data=data, repeats=repeats, is_view=False)
+
+    def _select(self, step: Frames) -> Value:
+        x = self._value(step.source)
+        index = torch.arange(x.num_frames, dtype=torch.float32).view(1, 1, -1, 1, 1)
+        chosen = [int(t) for t in F.interpolate(index, **step.options).flatten()]
+        return replace(x, data=frames(x, chosen), num_frames=len(chosen), repeats=1, is_view=True)
+
+    def _call(self, step: Call) -> Any:
+        """Run the backbone's own code on whole tensors."""
+        node = step.node
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._argument)
+        if node.op == "call_method":
+            result = getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        else:
+            function: Any = step.module if node.op == "call_module" else node.target
+            result = function(*args, **kwargs)
+        return self._wrapped(result)
+
+    def _argument(self, node: fx.Node) -> Any:
+        value = self._values[node.name]
+        if not isinstance(value, Value):
+            return value
+        # what is called may return a view of it
+        self._values[node.name] = replace(value, is_view=True)
+        return self._tensor(value)
+
+    def _wrapped(self, result: Any) -> Any:
+        if not isinstance(result, Tensor) or result.dim() != (5 if self.is_3d else 4):
+            return result
+        frames_first = result[0].transpose(0, 1) if self.is_3d else result
+        data = frames_first.permute(0, 2, 3, 1).contiguous()
+        return Value(data, len(data), is_view=True)
+
+    def _value(self, name: str) -> Value:
+        value = self._values[name]
+        if not isinstance(value, Value):
+            raise TypeError(f"{name} is a {type(value).__name__}, but the engine needs a clip's map")
+        return value
+
+    def _tensor(self, value: Any) -> Any:
+        if not isinstance(value, Value):
+            return value
+        images = value.whole().data.permute(0, 3, 1, 2)
+        return images.transpose(0, 1)[None] if self.is_3d else images
+
+
+def _sum(residual: Value, y: Value, relu: bool, *, may_write: bool) -> Value:
+    """Add lazily: what is copied in `y` is added to each of its places.
+
+    Args:
+        residual: What came past the block.
+        y: The block's output.
+        relu: ReLU at the end.
+        may_write: Nothing else reads `residual`.
+    """
+    repeats = min(residual.repeats, y.repeats)
+    total = residual.all_channels().repeated(repeats)
+    if total.data is residual.data and (residual.is_view or not may_write):
+        total = replace(total, data=total.data.clone(), is_view=False)
+    if y.copies is not None and y.copies.factor is not None:
+        y = y.all_channels()
+    times = y.repeats // repeats
+    if len(total.data) != len(y.data) * times:
+        y, times = y.repeated(repeats), 1
+    places = total.data.unflatten(0, (-1, times))
+    alpha = y.scale / total.scale
+    start, num_channels = 0, places.shape[-1]
+    while start < num_channels:  # computed channels, over and over
+        part = y.data[:, None, ..., : num_channels - start]
+        places[..., start : start + part.shape[-1]].add_(part, alpha=alpha)
+        start += part.shape[-1]
+    if relu:
+        total.data.relu_()
+    return total

@@ -1,0 +1,208 @@
+"""One convolution of an engine, on any route. Ours.
+
+Shape legend: as in `values`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..cost import gate_macs
+from ..frames import kept_frames
+from ..rebuild import kept_sizes
+from .filters import Filters, affine
+from .gates import ClipGate, Route
+from .graph import Conv
+from .rebuilding import Rebuilder, live_branches
+from .values import Value, frames
+
+DENSE = Route((1.0,), (1.0,))
+
+
+class Layer:
+    """A convolution with its normalisation, activation, gate and rebuilding.
+
+    Args:
+        step: Where it stands in the backbone.
+        dtype: What to compute in.
+    """
+
+    def __init__(self, step: Conv, dtype: torch.dtype) -> None:
+        conv: Any = _below(step.host, step.stage.conv)
+        self.norm = _below(step.host, step.stage.norm)
+        self.act = _below(step.host, step.stage.act)
+        self.shift: Any = _below(step.host, step.stage.shift)
+        self.folds = self.norm is None or isinstance(self.norm, _BatchNorm)
+        self.filters = Filters(conv, self.norm if self.folds else None, dtype)
+        self.dynamic = step.layer
+        self.macs = 0
+        """Multiply-adds of convolutions and rebuilding since it was last set."""
+        if step.layer is None:
+            return
+        self.gate = ClipGate(step.layer.gate, step.layer.hardens)
+        self.rebuilder = Rebuilder(
+            step.layer.index,
+            step.layer.rebuild_channel,
+            step.layer.rebuild_time,
+            conv.out_channels,
+        )
+        self.rebuilds_before = not step.layer.rebuilds_after
+        if self.rebuilds_before and self.folds and self.norm is not None:
+            # where channels are rebuilt first, each has a normalisation of its own
+            self.unfolded = Filters(conv, None, dtype)
+
+    def route(self, channel: int, time: int) -> Route:
+        """Return a route with one branch an axis, weighing one; an axis may offer fewer."""
+        assert self.dynamic is not None
+        sizes = self.dynamic.gate.num_branches
+        one_hot = (
+            tuple(float(i == min(branch, size - 1)) for i in range(size))
+            for branch, size in zip((channel, time), sizes, strict=True)
+        )
+        return Route(*one_hot)
+
+    def gate_macs(self, pooled_elements: int) -> int:
+        """Return what the gate costs when it has pooled that many elements."""
+        weight = self.gate.squeeze[0]
+        outputs = len(self.gate.excite[1])
+        norm = "none" if self.gate.layer_norm is None else "layer"
+        return gate_macs(weight.shape[1], pooled_elements, weight.shape[0], outputs, norm)
+
+    def __call__(
+        self, x: Value, route: Route, add: Value | None, relu: bool
+    ) -> tuple[Value, bool]:
+        """Run the layer.
+
+        Args:
+            x: Input.
+            route: What to compute, and how to weigh it.
+            add: A residual that ends the block; added here if both are written down in full.
+            relu: ReLU after that sum.
+
+        Returns:
+            The output, and whether `add` is in it.
+        """
+        before = self.dynamic is not None and self.rebuilds_before and not _is_plain(route)
+        filters = self.unfolded if before and hasattr(self, "unfolded") else self.filters
+        x = self._readable(x, route, filters)
+        step = self._step(route)
+        data, repeats = self._input(x, step, filters)
+        adds = add is not None and _is_plain(route) and _alike(add, x.scale, repeats)
+        z = filters(
+            data,
+            self._num_kept(route),
+            x.copies,
+            step=step if filters.in_time else 1,
+            scale=x.scale,
+            relu=(relu and adds) or (isinstance(self.act, nn.ReLU) and not before),
+            add=add.data if add is not None and adds else None,
+        )
+        self.macs += z.numel() * filters.macs_per_element(x.copies)
+        y = Value(z, filters.output_frames(x.num_frames), repeats, scale=x.scale)
+        if not before:
+            y = self._finish(y, normalised=self.folds, activated=isinstance(self.act, nn.ReLU))
+        if self.dynamic is not None:
+            y = self.rebuilder(y, route.channel, route.time)
+            self.macs, self.rebuilder.macs = self.macs + self.rebuilder.macs, 0
+        if before:
+            y = self._finish(y, normalised=self.norm is None, activated=False)
+        return y, adds
+
+    def _step(self, route: Route) -> int:
+        if self.dynamic is None:
+            return 1
+        return self.dynamic.rebuild_time.factors[live_branches(route.time)[0]]
+
+    def _num_kept(self, route: Route) -> int:
+        channels = self.filters.num_channels
+        if self.dynamic is None:
+            return channels
+        kept = kept_sizes(channels, self.dynamic.rebuild_channel.factors)
+        return kept[live_branches(route.channel)[0]]
+
+    def _readable(self, x: Value, route: Route, filters: Filters) -> Value:
+        """Write down what this layer cannot read lazily."""
+        if self.shift is not None or filters.groups > 1:
+            x = x.all_channels()
+        cheap = None if self.dynamic is None else self.dynamic.rebuild_time.kind
+        copies_frames = cheap in (None, "copy") or route.time[0] == 1
+        if self.shift is not None or filters.in_time or not copies_frames:
+            x = x.repeated(1)
+        return x
+
+    def _input(self, x: Value, step: int, filters: Filters) -> tuple[Tensor, int]:
+        """Return the frames to convolve, and how many output frames each output stands for."""
+        if self.shift is not None:
+            return _shifted(x.data, step, self.shift.shift_div), step
+        if filters.in_time:
+            return x.data, step
+        stride, repeats = filters.time_stride, step
+        if x.repeats % stride == 0:
+            repeats = max(step, x.repeats // stride)
+        num_frames = filters.output_frames(x.num_frames)
+        if repeats > step:  # the input's frames repeat more often: any of them will do
+            wanted = list(range(0, num_frames, repeats))
+        else:
+            wanted = self._wanted(num_frames, step)
+        return frames(x, [t * stride for t in wanted]), repeats
+
+    def _wanted(self, num_frames: int, step: int) -> list[int]:
+        if self.dynamic is None:
+            return list(range(num_frames))
+        rebuild = self.dynamic.rebuild_time
+        return kept_frames(num_frames, step, rebuild.factors[-1], rebuild.mirrored)
+
+    def _finish(self, y: Value, *, normalised: bool, activated: bool) -> Value:
+        """Apply what of normalisation and activation is still to be done."""
+        if not normalised:
+            assert self.norm is not None
+            y = y.all_channels()
+            if self.folds:
+                scale, shift = (t.to(y.data.dtype) for t in affine(self.norm))
+                data = torch.addcmul(shift, y.data, scale * y.scale)
+            else:
+                data = _apply(self.norm, y.scaled().data)
+            y = replace(y, data=data, scale=1.0)
+        if activated or self.act is None:
+            return y
+        if isinstance(self.act, nn.ReLU):
+            return replace(y, data=y.data.relu_())
+        return replace(y, data=_apply(self.act, y.scaled().data), scale=1.0)
+
+
+def _below(host: nn.Module, name: str | None) -> nn.Module | None:
+    return None if name is None else host.get_submodule(name)
+
+
+def _is_plain(route: Route) -> bool:
+    """Whether everything is computed and weighs one."""
+    return route.channel[0] == 1 == sum(route.channel) and route.time[0] == 1 == sum(route.time)
+
+
+def _alike(add: Value, scale: float, repeats: int) -> bool:
+    return add.copies is None and add.repeats == repeats and add.scale == scale
+
+
+def _apply(module: nn.Module, data_THWC: Tensor) -> Tensor:
+    """Run a module that expects channels on the second axis."""
+    y: Tensor = module(data_THWC.permute(3, 0, 1, 2)[None])
+    return y[0].permute(1, 2, 3, 0).contiguous()
+
+
+def _shifted(data_THWC: Tensor, step: int, div: int) -> Tensor:
+    """TSM's shift of whole frames, in one pass, for every `step`-th frame only."""
+    fold = data_THWC.shape[3] // div
+    kept = data_THWC[::step]
+    out = torch.empty_like(kept)
+    later, earlier = data_THWC[1:][::step], data_THWC[step - 1 :: step][: len(kept) - 1]
+    out[..., 2 * fold :] = kept[..., 2 * fold :]
+    out[: len(later), ..., :fold] = later[..., :fold]
+    out[len(later) :, ..., :fold] = 0
+    out[0, ..., fold : 2 * fold] = 0
+    out[1:, ..., fold : 2 * fold] = earlier[..., fold : 2 * fold]
+    return out

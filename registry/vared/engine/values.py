@@ -1,0 +1,113 @@
+"""Feature maps of one clip that need not be there in full. Ours.
+
+A frame or channel that was rebuilt as a copy is never written down: the map keeps what was computed
+and says what stands for what, until an operation needs the whole of it.
+
+Shape legend: T frames, C channels, H height, W width; T' and C' of them are computed. Data are
+(T', H, W, C'), contiguous: what PyTorch calls channels last, for convolutions in 2D and 3D alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Channels that are copies: channel c is `factor[c]` times the computed channel `source[c]`.
+
+    Args:
+        key: Layer and branch that made them, which names the filters folded for them.
+        num_computed: C'.
+        source: Integers (C,) below C'.
+        factor: (C,), None where every factor is 1.
+    """
+
+    key: tuple[int, int]
+    num_computed: int
+    source: Tensor
+    factor: Tensor | None
+
+    @property
+    def keep_order(self) -> bool:
+        """Whether the largest of some values is that of their copies: a maximum may be lazy."""
+        return self.factor is None or bool((self.factor >= 0).all())
+
+
+@dataclass(frozen=True)
+class Value:
+    """A feature map.
+
+    Args:
+        data: (T', H, W, C').
+        num_frames: T.
+        repeats: Frame t is data[t // repeats]: T' = ceil(T / repeats).
+        copies: Of channels; None where C' = C.
+        scale: What data are to be multiplied by, above 0.
+        is_view: Data belong to another value too, so they must not be written to.
+    """
+
+    data: Tensor
+    num_frames: int
+    repeats: int = 1
+    copies: Copies | None = None
+    scale: float = 1.0
+    is_view: bool = False
+
+    def repeated(self, repeats: int) -> Value:
+        """Return the value with fewer `repeats`, a divisor of those it has."""
+        if repeats == self.repeats:
+            return self
+        times = self.repeats // repeats
+        wanted = -(-self.num_frames // repeats)
+        data = self.data[:, None].expand(-1, times, -1, -1, -1).flatten(0, 1)[:wanted].contiguous()
+        return replace(self, data=data, repeats=repeats, is_view=False)
+
+    def all_channels(self) -> Value:
+        """Return the value with its channels written down."""
+        if self.copies is None:
+            return self
+        data = self.data.index_select(3, self.copies.source)
+        if self.copies.factor is not None:
+            data *= self.copies.factor.to(data.dtype)
+        return replace(self, data=data, copies=None, is_view=False)
+
+    def scaled(self) -> Value:
+        """Return the value with its scale applied."""
+        if self.scale == 1.0:
+            return self
+        return replace(self, data=self.data * self.scale, scale=1.0, is_view=False)
+
+    def whole(self) -> Value:
+        """Return the value written down in full: (T, H, W, C)."""
+        return self.all_channels().scaled().repeated(1)
+
+
+def frames(value: Value, index: list[int]) -> Tensor:
+    """Return data of the frames with these indices, repeats looked up: (len(index), H, W, C')."""
+    rows = [t // value.repeats for t in index]
+    if rows == list(range(len(value.data))):
+        return value.data
+    return value.data.index_select(0, torch.tensor(rows, device=value.data.device))
+
+
+def pooled(value: Value) -> Tensor:
+    """Return the mean over space, in full: (T, C), float32.
+
+    A product with a row of ones reads the map once as it lies in memory; `mean` of a tensor whose
+    channels come last can take as long as the network.
+    """
+    num_frames, height, width, channels = value.data.shape
+    ones = value.data.new_full((1, height * width), 1.0)
+    sums = (ones @ value.data.view(num_frames, height * width, channels))[:, 0]
+    means = sums.float() * (value.scale / (height * width))
+    if value.copies is not None:
+        means = means.index_select(1, value.copies.source)
+        if value.copies.factor is not None:
+            means = means * value.copies.factor
+    if value.repeats > 1:
+        means = means.repeat_interleave(value.repeats, 0)[: value.num_frames]
+    return means
