@@ -17,7 +17,7 @@ import torch
 
 from jobs.worker import Worker
 from registry.checkpoint import Keeper
-from registry.evaluation import Evaluation, evaluate, verify_macs
+from registry.evaluation import Evaluation, check_engine, evaluate, verify_macs
 from registry.interfaces import ClipShape, ClipSource, Method, Prepared, Recognizer, Splits
 from registry.latency import compare
 from registry.macs import count
@@ -25,7 +25,8 @@ from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import DATASETS, METHODS, RECOGNIZERS
 from registry.training import train
-from results.record import Accuracy, Latency, Macs, Record
+from registry.vared.engine import accelerate
+from results.record import Accuracy, EngineCheck, Latency, Macs, Record
 from results.store import Store
 
 from .checkpoints import Checkpoints
@@ -99,6 +100,7 @@ def measure(
     own_macs = _own_macs(prepared, bench)
     evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)
     macs = _macs(prepared, evaluation, bench)
+    fast = accelerate(prepared.model)
     return Record(
         key=trial.key,
         status="ok",
@@ -110,7 +112,8 @@ def measure(
         seed=trial.seed,
         accuracy=_accuracy(evaluation),
         macs=macs,
-        latency=_latency(prepared, bench),
+        latency=_latency(prepared, fast, bench),
+        engine=_engine_check(fast, trial, bench, evaluation),
         num_params=_params(prepared.model),
         num_params_dense=bench.dense_params,
         budget_status=_budget_status(trial.budget, macs.share),
@@ -194,10 +197,23 @@ def _macs(prepared: Prepared, evaluation: Evaluation, bench: Bench) -> Macs:
     )
 
 
-def _latency(prepared: Prepared, bench: Bench) -> Latency:
+def _latency(prepared: Prepared, fast: Any, bench: Bench) -> Latency:
     dense = build(bench.config, bench.example).to(_device(prepared)).eval()
-    timing = compare(dense, prepared.model, bench.splits.val, NUM_LATENCY_REPEATS)
-    return Latency(**vars(timing))
+    recognizers = {
+        "dense_": dense,
+        "": prepared.model,
+        "engine_dense_": accelerate(dense),
+        "engine_": fast,
+    }
+    timings = compare(recognizers, bench.splits.val, NUM_LATENCY_REPEATS)
+    figures = {
+        f"{prefix}{name}": ms for prefix, t in timings.items() for name, ms in vars(t).items()
+    }
+    return Latency(**figures, num_repeats=NUM_LATENCY_REPEATS, num_threads=torch.get_num_threads())
+
+
+def _engine_check(fast: Any, trial: Trial, bench: Bench, evaluation: Evaluation) -> EngineCheck:
+    return EngineCheck(**vars(check_engine(fast, bench.splits.val, trial.recipe.batch, evaluation)))
 
 
 def _budget_status(budget: float | None, share: float) -> Any:

@@ -147,6 +147,47 @@ def _check_price(policy: Policy | None, ledger: Ledger, index: int) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """How the inference engine's scores compare with an evaluation's.
+
+    Args:
+        num_clips: Clips compared.
+        num_disagreeing: Clips with another prediction.
+        worst_difference: Largest difference of a score, as a share of its clip's largest score.
+        macs_mean: Multiply-adds the engine executed, averaged over the clips.
+    """
+
+    num_clips: int
+    num_disagreeing: int
+    worst_difference: float
+    macs_mean: float
+
+
+def check_engine(fast: Any, clips: Dataset[Any], batch: int, evaluation: Evaluation) -> Agreement:
+    """Run every clip through the inference engine and compare with what the evaluation gave.
+
+    Args:
+        fast: From `accelerate`, of the recognizer that was evaluated.
+        clips: The same clips.
+        batch: Clips at a time.
+        evaluation: Of these clips.
+    """
+    scores, executed = [], []
+    with torch.no_grad():
+        for data in batches(clips, batch):
+            scores.append(forward(fast, data).float().cpu().numpy())
+            executed += fast.engine.executed
+    ours, theirs = np.concatenate(scores), evaluation.scores_NK
+    differences = np.abs(ours - theirs).max(1) / np.abs(theirs).max(1)
+    return Agreement(
+        num_clips=len(ours),
+        num_disagreeing=int((ours.argmax(1) != theirs.argmax(1)).sum()),
+        worst_difference=float(differences.max()),
+        macs_mean=float(np.mean(executed)),
+    )
+
+
 class RouteMeans:
     """Means over clips of what each dynamic layer computed.
 

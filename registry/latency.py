@@ -1,12 +1,13 @@
-"""Latency of two recognizers on the same clips, interleaved in one run.
+"""Latency of recognizers on the same clips, interleaved in one run.
 
-These are end-to-end times of what MMAction2 and this package run today on a processor, at batch 1;
-no claim beyond that. Each pair is timed back to back, so that a drift of the machine hits both.
+These are end-to-end times on the machine at hand, at batch 1; no claim beyond that. All are timed
+back to back on each clip, so that a drift of the machine hits them alike.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,42 +23,39 @@ NUM_WARM = 3
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Milliseconds per clip at batch 1 of a dense recognizer and of another, interleaved."""
+class Percentiles:
+    """Milliseconds per clip at batch 1."""
 
-    dense_ms_p50: float
-    dense_ms_p95: float
     ms_p50: float
     ms_p95: float
-    num_repeats: int
-    num_threads: int
 
 
-def compare(dense: nn.Module, other: nn.Module, clips: Dataset[Any], num_repeats: int) -> Timing:
-    """Time both recognizers on the first clips, each clip by its own route.
+def compare(
+    recognizers: Mapping[str, Any], clips: Dataset[Any], num_repeats: int
+) -> dict[str, Percentiles]:
+    """Time recognizers on the first clips, each clip by its own route.
 
     Args:
-        dense: The unmodified recognizer; its weights do not matter.
-        other: The recognizer in question, on the same device.
+        recognizers: By a name of the caller's; on one device.
         clips: Items as `Splits` describes them.
-        num_repeats: Pairs timed after the warm-up.
+        num_repeats: Rounds timed after the warm-up.
+
+    Returns:
+        The same names.
     """
-    times = np.array([_pair(dense, other, clips, i) for i in range(NUM_WARM + num_repeats)])
-    dense_ms, other_ms = times[NUM_WARM:].T * 1e3
-    return Timing(
-        float(np.percentile(dense_ms, 50)),
-        float(np.percentile(dense_ms, 95)),
-        float(np.percentile(other_ms, 50)),
-        float(np.percentile(other_ms, 95)),
-        num_repeats,
-        torch.get_num_threads(),
-    )
+    rounds = [_round(recognizers, clips, i) for i in range(NUM_WARM + num_repeats)]
+    times = np.array(rounds[NUM_WARM:]).T * 1e3
+    return {
+        name: Percentiles(float(np.percentile(ms, 50)), float(np.percentile(ms, 95)))
+        for name, ms in zip(recognizers, times, strict=True)
+    }
 
 
-def _pair(dense: nn.Module, other: Any, clips: Dataset[Any], index: int) -> tuple[float, float]:
+def _round(recognizers: Mapping[str, Any], clips: Dataset[Any], index: int) -> list[float]:
     data = pseudo_collate([clips[index % len(clips)]])  # type: ignore[arg-type]
-    inputs = other.data_preprocessor(data, False)["inputs"]
-    return _seconds(dense, inputs), _seconds(other, inputs)
+    first = next(iter(recognizers.values()))
+    inputs = first.data_preprocessor(data, False)["inputs"]
+    return [_seconds(recognizer, inputs) for recognizer in recognizers.values()]
 
 
 def _seconds(recognizer: nn.Module, inputs: Tensor) -> float:

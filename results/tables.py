@@ -12,7 +12,7 @@ from itertools import compress
 from typing import NamedTuple, TypeVar
 
 from .comparisons import SUBJECT, Comparison, comparisons
-from .frontier import Cell, Frontier, realised_saving
+from .frontier import Cell, Frontier, engine_saving, realised_saving
 from .record import Record
 from .stats import Estimate
 
@@ -157,7 +157,16 @@ _CELL: _Definitions[_CellRow] = (
         Column("latency_dense_ms", "dense ms a clip", 2),
         _mean(lambda r: r.latency.dense_ms_p50 if r.latency else None),
     ),
-    (Column("rho", "rho", 2, is_narrow=True), _mean(realised_saving)),
+    (Column("rho", "rho", 2), _mean(realised_saving)),
+    (
+        Column("latency_engine_ms", "ms in the engine", 2),
+        _mean(lambda r: r.latency.engine_ms_p50 if r.latency else None),
+    ),
+    (
+        Column("latency_engine_dense_ms", "dense ms in the engine", 2),
+        _mean(lambda r: r.latency.engine_dense_ms_p50 if r.latency else None),
+    ),
+    (Column("rho_engine", "rho in the engine", 2, is_narrow=True), _mean(engine_saving)),
     (Column("train_time_s", "training s", 1), _mean(lambda r: r.train_time_s)),
     (Column("num_params", "parameters"), _mean(lambda r: r.num_params)),
     (Column("pareto", "frontier", is_narrow=True), lambda row: row.pareto),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from .frontier import realised_saving
+from .frontier import engine_saving, realised_saving
 from .record import Record
 
 _MAX_VALUE_LENGTH = 5000  # MLflow takes 6000 in a parameter and 8000 in a tag
@@ -94,6 +94,7 @@ def _final(record: Record) -> dict[str, float | None]:
         "wall_time_s": record.wall_time_s,
         "num_steps": record.num_steps,
         "rho": realised_saving(record),
+        "rho_engine": engine_saving(record),
     }
     if record.accuracy is not None:
         figures |= _prefixed("accuracy_", record.accuracy.model_dump())
@@ -101,7 +102,9 @@ def _final(record: Record) -> dict[str, float | None]:
         figures |= {"macs_share": record.macs.share, "macs_dense": record.macs.dense}
         figures |= _prefixed("macs_executed_", record.macs.model_dump(exclude={"dense"}))
     if record.latency is not None:
-        figures |= _prefixed("latency_", record.latency.model_dump())
+        figures |= _prefixed("latency_", record.latency.model_dump(exclude_none=True))
+    if record.engine is not None:
+        figures |= _prefixed("engine_", record.engine.model_dump())
     return figures
 
 

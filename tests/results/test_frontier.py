@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.frontier import cells, frontiers, hypervolume, non_dominated, realised_saving
+from results.frontier import (
+    cells,
+    engine_saving,
+    frontiers,
+    hypervolume,
+    non_dominated,
+    realised_saving,
+)
 from results.record import Latency
 
 # few distinct values, so that ties and equal points are common
@@ -167,5 +174,10 @@ def test_the_realised_saving_is_time_saved_over_macs_saved(make_record):
     )
     record = make_record(share=0.7, latency=latency)
     assert realised_saving(record) == pytest.approx((1 - 85 / 100) / (1 - 0.7))
+    assert engine_saving(record) is None
+    engine = latency.model_copy(update={"engine_dense_ms_p50": 50.0, "engine_ms_p50": 30.0})
+    timed = make_record(share=0.7, latency=engine)
+    assert engine_saving(timed) == pytest.approx((1 - 30 / 50) / (1 - 0.7))
+    assert engine_saving(make_record(share=1.0, latency=engine)) is None
     assert realised_saving(make_record(share=1.0)) is None
     assert realised_saving(make_record(latency=None)) is None

@@ -41,16 +41,12 @@ class ClipRun:
         program: Steps of the backbone.
         layers: Its convolutions, by the value they make.
         router: How they come to their routes.
-        is_3d: Whether the backbone's own code wants (1, C, T, H, W) or (T, C, H, W).
     """
 
-    def __init__(
-        self, program: Program, layers: Mapping[str, Layer], router: Router, is_3d: bool
-    ) -> None:
+    def __init__(self, program: Program, layers: Mapping[str, Layer], router: Router) -> None:
         self.program = program
         self.layers = layers
         self.router = router
-        self.is_3d = is_3d
         self.macs = 0
         self.routes: dict[int, Route] = {}
         self._values: dict[str, Any] = {}
@@ -64,7 +60,7 @@ class ClipRun:
             for name in ending:
                 del self._values[name]
                 self._pooled.pop(name, None)
-        return [self._tensor(self._values[name]) for name in self.program.outputs]
+        return [_tensor(self._values[name]) for name in self.program.outputs]
 
     def _run(self, step: Step, ending: frozenset[str]) -> Any:
         if isinstance(step, Conv):
@@ -120,7 +116,6 @@ class ClipRun:
         )
         images = x.data.permute(0, 3, 1, 2)
         y = F.max_pool2d(images, kernel, stride, padding, dilation, pool.ceil_mode)
-        self.macs += y.numel()
         return replace(x, data=y.permute(0, 2, 3, 1).contiguous(), is_view=False)
 
     def _cat(self, step: Cat) -> Value:
@@ -146,7 +141,7 @@ class ClipRun:
         else:
             function: Any = step.module if node.op == "call_module" else node.target
             result = function(*args, **kwargs)
-        return self._wrapped(result)
+        return _wrapped(result)
 
     def _argument(self, node: fx.Node) -> Any:
         value = self._values[node.name]
@@ -154,26 +149,33 @@ class ClipRun:
             return value
         # what is called may return a view of it
         self._values[node.name] = replace(value, is_view=True)
-        return self._tensor(value)
-
-    def _wrapped(self, result: Any) -> Any:
-        if not isinstance(result, Tensor) or result.dim() != (5 if self.is_3d else 4):
-            return result
-        frames_first = result[0].transpose(0, 1) if self.is_3d else result
-        data = frames_first.permute(0, 2, 3, 1).contiguous()
-        return Value(data, len(data), is_view=True)
+        return _tensor(value)
 
     def _value(self, name: str) -> Value:
         value = self._values[name]
         if not isinstance(value, Value):
-            raise TypeError(f"{name} is a {type(value).__name__}, but the engine needs a clip's map")
+            raise TypeError(
+                f"{name} is a {type(value).__name__}, but the engine needs a clip's map"
+            )
         return value
 
-    def _tensor(self, value: Any) -> Any:
-        if not isinstance(value, Value):
-            return value
-        images = value.whole().data.permute(0, 3, 1, 2)
-        return images.transpose(0, 1)[None] if self.is_3d else images
+
+def _tensor(value: Any) -> Any:
+    """What the backbone's own code sees of a value."""
+    if not isinstance(value, Value):
+        return value
+    images = value.whole().data.permute(0, 3, 1, 2)
+    return images if value.is_folded else images.transpose(0, 1)[None]
+
+
+def _wrapped(result: Any) -> Any:
+    """A value, where what the backbone's own code returned is a feature map of the clip."""
+    if not isinstance(result, Tensor) or result.dim() not in (4, 5):
+        return result
+    is_folded = result.dim() == 4
+    frames_first = result if is_folded else result[0].transpose(0, 1)
+    data = frames_first.permute(0, 2, 3, 1).contiguous()
+    return Value(data, len(data), is_view=True, is_folded=is_folded)
 
 
 def _sum(residual: Value, y: Value, relu: bool, *, may_write: bool) -> Value:
@@ -194,7 +196,7 @@ def _sum(residual: Value, y: Value, relu: bool, *, may_write: bool) -> Value:
     times = y.repeats // repeats
     if len(total.data) != len(y.data) * times:
         y, times = y.repeated(repeats), 1
-    places = total.data.unflatten(0, (-1, times))
+    places = total.data.view(-1, times, *total.data.shape[1:])
     alpha = y.scale / total.scale
     start, num_channels = 0, places.shape[-1]
     while start < num_channels:  # computed channels, over and over

@@ -84,7 +84,8 @@ class Engine(nn.Module):
         self.runs_gates = True
         """Whether gates are run, and paid for, where routes are forced."""
         self.executed: list[int] = []
-        """Multiply-adds of each clip of the last forward: convolutions, gates and rebuilding."""
+        """Multiply-adds of each clip of the last forward in the backbone, from the shapes that were
+        really passed: convolutions, gates and rebuilding. Normalisation is folded away."""
         self.routes: list[dict[int, Route]] = []
         """Each clip's route, by layer, in the last forward."""
         self.program: Program = trace(backbone)
@@ -100,14 +101,14 @@ class Engine(nn.Module):
     def forward(self, x: Tensor) -> Any:
         """Return what the backbone returns, for (N*T, C, H, W) or (N, C, T, H, W)."""
         is_3d = x.dim() == 5
-        clips = x.unbind() if is_3d else x.split(self.num_segments)
+        clips = x.unbind() if is_3d else torch.split(x, self.num_segments)
         self.executed, self.routes = [], []
         outputs = []
         for index, clip in enumerate(clips):
             frames_first = clip.transpose(0, 1) if is_3d else clip
             data = frames_first.permute(0, 2, 3, 1).to(self.dtype).contiguous()
-            run = ClipRun(self.program, self.layers, self._router(index), is_3d)
-            outputs.append(run(Value(data, len(data), is_view=True)))
+            run = ClipRun(self.program, self.layers, self._router(index))
+            outputs.append(run(Value(data, len(data), is_view=True, is_folded=not is_3d)))
             self.executed.append(run.macs)
             self.routes.append(run.routes)
         joined = tuple(torch.cat(column).float() for column in zip(*outputs, strict=True))

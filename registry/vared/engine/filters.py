@@ -190,7 +190,7 @@ def _packs(x: Tensor) -> bool:
     return x.device.type == "cpu" and _HAS_POINTWISE
 
 
-_HAS_POINTWISE = torch.backends.mkldnn.is_available() and all(
+_HAS_POINTWISE = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
     hasattr(torch.ops.mkldnn, name)
     for name in ("_convolution_pointwise", "_reorder_convolution_weight")
 )

@@ -6,7 +6,6 @@ Shape legend: T frames, C channels, D hidden units, S branches of an axis.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt

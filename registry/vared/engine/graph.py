@@ -165,7 +165,9 @@ def _convolutions(node: fx.Node, host: nn.Module, stages: list[Stage]) -> list[S
 def _is_spatial(pool: Any) -> bool:
     if isinstance(pool, nn.MaxPool2d):
         return not pool.return_indices
-    in_time = [size if isinstance(size, int) else size[0] for size in (pool.kernel_size, pool.stride)]
+    in_time = [
+        size if isinstance(size, int) else size[0] for size in (pool.kernel_size, pool.stride)
+    ]
     return in_time == [1, 1] and not pool.return_indices
 
 
@@ -203,7 +205,11 @@ def _fuse_residuals(steps: list[Step], outputs: tuple[str, ...]) -> list[Step]:
 
 
 def _sum_of(step: Step) -> tuple[str, str] | None:
-    if not isinstance(step, Call) or step.node.target not in (operator.add, operator.iadd, torch.add):
+    if not isinstance(step, Call) or step.node.target not in (
+        operator.add,
+        operator.iadd,
+        torch.add,
+    ):
         return None
     left, right = step.node.args[:2]
     if isinstance(left, fx.Node) and isinstance(right, fx.Node) and not step.node.kwargs:

@@ -50,6 +50,7 @@ class Layer:
             step.layer.rebuild_channel,
             step.layer.rebuild_time,
             conv.out_channels,
+            conv.weight.device,
         )
         self.rebuilds_before = not step.layer.rebuilds_after
         if self.rebuilds_before and self.folds and self.norm is not None:
@@ -73,9 +74,7 @@ class Layer:
         norm = "none" if self.gate.layer_norm is None else "layer"
         return gate_macs(weight.shape[1], pooled_elements, weight.shape[0], outputs, norm)
 
-    def __call__(
-        self, x: Value, route: Route, add: Value | None, relu: bool
-    ) -> tuple[Value, bool]:
+    def __call__(self, x: Value, route: Route, add: Value | None, relu: bool) -> tuple[Value, bool]:
         """Run the layer.
 
         Args:
@@ -103,7 +102,8 @@ class Layer:
             add=add.data if add is not None and adds else None,
         )
         self.macs += z.numel() * filters.macs_per_element(x.copies)
-        y = Value(z, filters.output_frames(x.num_frames), repeats, scale=x.scale)
+        num_frames = filters.output_frames(x.num_frames)
+        y = Value(z, num_frames, repeats, scale=x.scale, is_folded=x.is_folded)
         if not before:
             y = self._finish(y, normalised=self.folds, activated=isinstance(self.act, nn.ReLU))
         if self.dynamic is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,22 +32,23 @@ class Rebuilder:
         channel: Its blend of channel branches.
         time: Its blend of time branches.
         num_channels: Output channels.
+        device: Of the feature maps.
     """
 
-    def __init__(self, index: int, channel: Rebuild, time: Rebuild, num_channels: int) -> None:
+    def __init__(
+        self, index: int, channel: Rebuild, time: Rebuild, num_channels: int, device: torch.device
+    ) -> None:
         self.channel, self.time = channel, time
         self.num_channels = num_channels
         self.copies = {
-            branch: _copies(channel, (index, branch), num_channels)
-            for branch in range(1, len(channel.factors))
+            branch: _copies(channel, (index, branch), num_channels, device)
+            for branch in range(len(channel.factors))
             if channel.kind != "depthwise"
         }
         self.macs = 0
         """Multiply-adds of blends and cheap operations since it was last set."""
 
-    def __call__(
-        self, value: Value, channel: Sequence[float], time: Sequence[float]
-    ) -> Value:
+    def __call__(self, value: Value, channel: Sequence[float], time: Sequence[float]) -> Value:
         """Rebuild.
 
         Args:
@@ -71,18 +73,14 @@ class Rebuilder:
             rest = self.num_channels - kept
             self._lerp(value.data[..., kept:], value.data[..., :rest], weights[1] / weight)
             return replace(value, scale=value.scale * weight)
-        return self._blend(value, [self._of_branch(branch) for branch in live], weights, live)
+        return self._blend(value, weights, live)
 
-    def _of_branch(self, branch: int) -> Copies:
-        return self.copies[branch] if branch else _copies(self.channel, (-1, 0), self.num_channels)
-
-    def _blend(
-        self, value: Value, parts: list[Copies], weights: Sequence[float], live: tuple[int, ...]
-    ) -> Value:
+    def _blend(self, value: Value, weights: Sequence[float], live: tuple[int, ...]) -> Value:
         total = None
-        for branch, part in zip(live, parts, strict=True):
+        for branch in live:
             # what a smaller branch keeps is the start of what was computed
-            term = replace(value, copies=part).all_channels().data * weights[branch]
+            copies = self.copies[branch]
+            term = replace(value, copies=copies).all_channels().data * weights[branch]
             total = term if total is None else total.add_(term)
         assert total is not None
         self.macs += total.numel() * len(live)
@@ -117,11 +115,9 @@ class Rebuilder:
         kept = kept_frames(value.num_frames, factor, rebuild.factors[-1], rebuild.mirrored)
         return [kept[row * times // factor] // times for row in range(len(value.data))]
 
-    def _mix_frames(
-        self, value: Value, weights: Sequence[float], live: tuple[int, ...]
-    ) -> Value:
+    def _mix_frames(self, value: Value, weights: Sequence[float], live: tuple[int, ...]) -> Value:
         size = len(value.data)
-        mix = torch.zeros(size, size)
+        mix = torch.zeros(size, size, device=value.data.device)
         for branch in live:
             for row, source in enumerate(self._kept_rows(value, self.time.factors[branch])):
                 mix[row, source] += weights[branch]
@@ -147,14 +143,17 @@ class Rebuilder:
         return replace(value, data=data, repeats=repeats, is_view=False)
 
 
-def _copies(rebuild: Rebuild, key: tuple[int, int], num_channels: int) -> Copies:
+def _copies(
+    rebuild: Rebuild, key: tuple[int, int], num_channels: int, device: torch.device
+) -> Copies:
     """What each channel is a copy of in one branch: the kept ones, over and over."""
     branch = key[1]
     kept = kept_sizes(num_channels, rebuild.factors)
-    source = torch.arange(num_channels) % kept[branch]
+    source = torch.arange(num_channels, device=device) % kept[branch]
     if rebuild.kind == "copy":
         return Copies(key, kept[branch], source, None)
-    factor = torch.ones(num_channels)
+    factor = torch.ones(num_channels, device=device)
     for piece in range(branch):
-        factor[kept[piece + 1] : kept[piece]] = rebuild.cheap[f"{piece}_{branch}"].weight.detach()
+        cheap: Any = rebuild.cheap[f"{piece}_{branch}"]
+        factor[kept[piece + 1] : kept[piece]] = cheap.weight.detach()
     return Copies(key, kept[branch], source, factor)

@@ -48,6 +48,7 @@ class Value:
         copies: Of channels; None where C' = C.
         scale: What data are to be multiplied by, above 0.
         is_view: Data belong to another value too, so they must not be written to.
+        is_folded: The backbone's own code sees (T, C, H, W), else (1, C, T, H, W).
     """
 
     data: Tensor
@@ -56,6 +57,7 @@ class Value:
     copies: Copies | None = None
     scale: float = 1.0
     is_view: bool = False
+    is_folded: bool = False
 
     def repeated(self, repeats: int) -> Value:
         """Return the value with fewer `repeats`, a divisor of those it has."""

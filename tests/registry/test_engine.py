@@ -1,0 +1,191 @@
+"""The inference engine computes what the recognizer does, and runs what it says it runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from registry._mmaction import zoo_config
+from registry.macs import count
+from registry.recognizers.build import build, example_input
+from registry.recognizers.forward import recognizer_forward
+from registry.tables import RECOGNIZERS
+from registry.vared.engine import accelerate
+from registry.vared.gate import Gate
+from registry.vared.recognizer import adapt
+from registry.vared.settings import VaRedSettings
+
+Make = Callable[[str], tuple[nn.Module, Tensor]]
+TOLERANCE = 1e-5
+
+SETTINGS = {
+    "default": VaRedSettings(),
+    "hard": VaRedSettings(weights="hard", normalise=True),
+    "first-3": VaRedSettings(keep="first", search_space=3),
+    "scale-3": VaRedSettings(cheap="scale", search_space=3),
+    "before": VaRedSettings(placement="before"),
+    "before-scale-3": VaRedSettings(placement="before", cheap="scale", search_space=3),
+    "depthwise": VaRedSettings(cheap="depthwise"),
+    "batch-frames": VaRedSettings(gate_norm="batch", gate_input="frames", normalise=True),
+}
+
+
+def adapted(make: Make, name: str, vared: VaRedSettings) -> tuple[nn.Module, Tensor]:
+    """An adaptive recognizer with gates and cheap operations far from their start, and clips."""
+    recognizer, example = make(name)
+    adapt(recognizer, vared, example)
+    torch.manual_seed(1)
+    for path, parameter in recognizer.named_parameters():
+        if ".cheap." in path:  # of either sign: a maximum must not be lazy then
+            nn.init.normal_(parameter, std=0.7)
+    for module in recognizer.modules():
+        if isinstance(module, Gate):
+            nn.init.normal_(module.excite.weight, std=1.0)
+            nn.init.normal_(module.excite.bias, mean=0.3, std=0.6)
+    contrast = torch.tensor([0.1, 1.0, 5.0]).view(-1, *[1] * (example.dim() - 1))
+    return recognizer.eval(), contrast * (0.5 + torch.randn(3, *example.shape[1:]))
+
+
+def reference(recognizer: nn.Module, clips: Tensor) -> Tensor:
+    """Everything computed, then masked and rebuilt: the path that training takes."""
+    recognizer.vared.skip = False
+    with torch.no_grad():
+        return recognizer_forward(recognizer, clips)
+
+
+def assert_close(ours: Tensor, theirs: Tensor) -> None:
+    largest = theirs.abs().amax(1, keepdim=True)
+    assert ((ours - theirs).abs() <= TOLERANCE * largest).all()
+
+
+@pytest.mark.parametrize("vared", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize("name", ["tsm", "r2plus1d"])
+def test_learnt_routes_give_the_masked_output(
+    make_recognizer: Make, name: str, vared: VaRedSettings
+) -> None:
+    recognizer, clips = adapted(make_recognizer, name, vared)
+    assert_close(recognizer_forward(accelerate(recognizer), clips), reference(recognizer, clips))
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_mix_of_routes_gives_the_masked_output(
+    make_recognizer: Make, name: str, data: st.DataObject
+) -> None:
+    choice = data.draw(st.sampled_from(sorted(SETTINGS)))
+    recognizer, clips = adapted(make_recognizer, name, SETTINGS[choice])
+    seed = data.draw(st.integers(0, 2**20))
+    recognizer.vared.routes = torch.randint(
+        0,
+        3,
+        (len(clips), len(recognizer.vared.costs), 2),
+        generator=torch.Generator().manual_seed(seed),
+    )
+    assert_close(recognizer_forward(accelerate(recognizer), clips), reference(recognizer, clips))
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        ("recognition/i3d/i3d_imagenet-pretrained-r50_8xb8-32x2x1-100e_kinetics400-rgb.py", 32),
+        ("recognition/slowonly/slowonly_r50_8xb16-4x16x1-256e_kinetics400-rgb.py", 32),
+        ("recognition/x3d/x3d_s_13x6x1_facebook-kinetics400-rgb.py", 32),
+        ("recognition/c2d/c2d_r50-in1k-pre_8xb32-8x8x1-100e_kinetics400-rgb.py", 32),
+    ],
+)
+def test_recognizers_beyond_the_table_run_too(config: str, size: int) -> None:
+    model = zoo_config(config)["model"]
+    model["backbone"]["pretrained"] = None
+    input_format = "NCTHW" if "3D" in model["type"] else "NCHW"
+    example = example_input(input_format, 8, size)
+    torch.manual_seed(0)
+    recognizer = build(model, example).eval()
+    adapt(recognizer, VaRedSettings(), example)
+    clips = torch.randn_like(example)
+    recognizer.vared.routes = torch.randint(0, 2, (1, len(recognizer.vared.costs), 2))
+    assert_close(recognizer_forward(accelerate(recognizer), clips), reference(recognizer, clips))
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_a_recognizer_without_gates_runs_too_and_counts_what_the_plain_path_does(
+    make_recognizer: Make, name: str
+) -> None:
+    dense, example = make_recognizer(name)
+    clips = torch.randn(2, *example.shape[1:])
+    fast = accelerate(dense.eval())
+    with torch.no_grad():
+        assert_close(recognizer_forward(fast, clips), recognizer_forward(dense, clips))
+    ledger = count(dense, clips[:1], recognizer_forward)
+    columns = ledger.by_layer()
+    backbone = {name: row for name, row in columns.items() if name.startswith("backbone")}
+    plain = sum(row.get("conv", 0) for row in backbone.values())
+    assert fast.engine.executed == [plain, plain]
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_lazy_rebuilding_never_runs_more_than_the_route_allows(
+    make_recognizer: Make, name: str
+) -> None:
+    recognizer, clips = adapted(make_recognizer, name, VaRedSettings())
+    fast, policy = accelerate(recognizer), recognizer.vared
+    fast.engine.runs_gates = False
+    torch.manual_seed(2)
+    policy.routes = torch.randint(0, 2, (len(clips), len(policy.costs), 2))
+    recognizer_forward(fast, clips)
+    policy.skip = True
+    with torch.no_grad():
+        plain = [
+            count(recognizer, clip[None], recognizer_forward).by_column()
+            for clip, policy.routes in zip(clips, policy.routes.split(1), strict=True)
+        ]
+    for executed, columns in zip(fast.engine.executed, plain, strict=True):
+        assert executed <= columns["conv"] + columns["rebuild"]
+
+
+def test_the_engine_reports_the_routes_it_took(make_recognizer: Make) -> None:
+    recognizer, clips = adapted(make_recognizer, "tsm", VaRedSettings())
+    fast = accelerate(recognizer)
+    recognizer_forward(fast, clips)
+    reference(recognizer, clips)
+    for index, decision in recognizer.vared.decisions.items():
+        for clip, routes in enumerate(fast.engine.routes):
+            torch.testing.assert_close(torch.tensor(routes[index].channel), decision.channel[clip])
+            torch.testing.assert_close(torch.tensor(routes[index].time), decision.time[clip])
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_bfloat16_stays_near(make_recognizer: Make, name: str) -> None:
+    recognizer, clips = adapted(make_recognizer, name, VaRedSettings())
+    recognizer.vared.routes = torch.randint(0, 2, (1, len(recognizer.vared.costs), 2))
+    scores = recognizer_forward(accelerate(recognizer, torch.bfloat16), clips)
+    expected = reference(recognizer, clips)
+    assert scores.dtype == torch.float32
+    # eight bits of mantissa through some twenty layers
+    assert (scores - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_the_recognizer_is_left_as_it_was(make_recognizer: Make) -> None:
+    recognizer, clips = adapted(make_recognizer, "slowfast", VaRedSettings())
+    before = copy.deepcopy(recognizer.state_dict())
+    expected = reference(recognizer, clips)
+    recognizer_forward(accelerate(recognizer), clips)
+    assert before.keys() == recognizer.state_dict().keys()
+    assert torch.equal(reference(recognizer, clips), expected)
+
+
+def test_a_backbone_that_cannot_be_traced_is_named(make_recognizer: Make) -> None:
+    class Undecided(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.mean() > 0 else -x
+
+    recognizer, _ = make_recognizer("tsn")
+    recognizer.backbone = Undecided()
+    with pytest.raises(ValueError, match="Undecided cannot be traced"):
+        accelerate(recognizer)
