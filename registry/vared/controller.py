@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmengine.dist import all_reduce, broadcast
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from torch import nn
+from torch import Tensor, nn
 
 from .calibration import DEPTH, Shares, calibrate
 from .policy import Policy
@@ -113,8 +114,8 @@ class BudgetHook(Hook):  # type: ignore[misc]
         start, end = self.settings.warmup, self.settings.settle
         progress = (runner.iter / runner.max_iters - start) / max(end - start, 1e-9)
         fixed = self.settings.efficiency_weight
-        share = float(outputs["macs_share"]) if outputs else float(policy.share().detach().mean())
-        steered = self.controller.step(share, progress)
+        share = outputs["macs_share"] if outputs else policy.share().mean()
+        steered = self.controller.step(_mean_of_processes(share), progress)
         policy.efficiency_weight = steered if fixed is None else fixed
 
     def before_train_epoch(self, runner: Any) -> None:
@@ -164,6 +165,9 @@ class BudgetHook(Hook):  # type: ignore[misc]
             return
         shares = Shares(_model(runner), _sample_batches(runner))
         calibrate(shares, self.budget, self.settings.margin)
+        # processes that train together differ in their batch statistics, and so in what they see
+        for layer in shares.layers:
+            broadcast(layer.gate.excite.bias.data, src=0)
 
 
 NUM_CALIBRATION_CLIPS = 128
@@ -178,6 +182,13 @@ def _sample_batches(runner: Any) -> Sequence[Any]:
     collate: Callable[[list[Any]], Any] = loader.collate_fn
     step = loader.batch_size or 1
     return [collate(clips[i : i + step]) for i in range(0, len(clips), step)]
+
+
+def _mean_of_processes(share: Tensor) -> float:
+    """The share that all processes of a distributed training executed; all steer alike."""
+    mean = share.detach().clone()
+    all_reduce(mean, op="mean")
+    return float(mean)
 
 
 def _model(runner: Any) -> nn.Module:
