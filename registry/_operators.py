@@ -213,6 +213,7 @@ _OTHER = {
     aten._adaptive_avg_pool3d,
     aten.adaptive_max_pool2d,
     aten.adaptive_max_pool3d,
+    aten._upsample_bilinear2d_aa,
     aten.upsample_nearest1d,
     aten.upsample_nearest3d,
     aten.upsample_linear1d,

@@ -20,6 +20,12 @@ METHODS = Catalog(
         "dense": Entry("registry.baselines.dense:DENSE", "the unmodified recognizer"),
         "vared": Entry("registry.vared.method:VARED", "gates choose frames and channels per clip"),
         "narrow": Entry("registry.baselines.narrow:NARROW", "fewer channels everywhere, fixed"),
+        "static": Entry(
+            "registry.baselines.fixed:STATIC", "VA-RED2's cuts, the same for all clips"
+        ),
+        "random": Entry("registry.baselines.fixed:RANDOM", "VA-RED2's cuts, at random"),
+        "frames": Entry("registry.baselines.smaller:FRAMES", "fewer frames of the clip"),
+        "size": Entry("registry.baselines.smaller:SIZE", "fewer pixels of each frame"),
     },
 )
 

@@ -10,7 +10,7 @@ Shape legend: N clips, L layers, S branches of an axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -68,9 +68,14 @@ class Policy:
         return _padded([d.channel for d in ordered]), _padded([d.time for d in ordered])
 
     def executed(self) -> Executed:
-        """Return what each clip of the last forward executed, layer by layer."""
+        """Return what each clip of the last forward executed, layer by layer.
+
+        Forced gates did not run, and cost nothing.
+        """
         channel, time = self.stacked()
-        return self.costs.executed(channel > 0, time > 0)
+        executed = self.costs.executed(channel > 0, time > 0)
+        is_forced = self.full or self.routes is not None
+        return replace(executed, gate=executed.gate * 0) if is_forced else executed
 
     def share(self) -> Tensor:
         """Return the executed share of the dense MACs per clip (N,), with a gradient to the gates.

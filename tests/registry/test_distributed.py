@@ -38,5 +38,7 @@ def test_two_processes_end_with_the_same_gates_and_weights(tmp_path: Path) -> No
     for name, value in first.items():
         if not name.endswith(running):
             assert torch.equal(value, second[name]), name
-    moved = [name for name in first if name.endswith(running) and (first[name] != second[name]).any()]
+    moved = [
+        name for name in first if name.endswith(running) and (first[name] != second[name]).any()
+    ]
     assert moved  # the processes did see different clips

@@ -135,18 +135,24 @@ def test_lazy_rebuilding_never_runs_more_than_the_route_allows(
 ) -> None:
     recognizer, clips = adapted(make_recognizer, name, VaRedSettings())
     fast, policy = accelerate(recognizer), recognizer.vared
-    fast.engine.runs_gates = False
     torch.manual_seed(2)
-    policy.routes = torch.randint(0, 2, (len(clips), len(policy.costs), 2))
+    routes = policy.routes = torch.randint(0, 2, (len(clips), len(policy.costs), 2))
     recognizer_forward(fast, clips)
     policy.skip = True
     with torch.no_grad():
         plain = [
             count(recognizer, clip[None], recognizer_forward).by_column()
-            for clip, policy.routes in zip(clips, policy.routes.split(1), strict=True)
+            for clip, policy.routes in zip(clips, routes.split(1), strict=True)
         ]
-    for executed, columns in zip(fast.engine.executed, plain, strict=True):
+    without_gates = fast.engine.executed
+    for executed, columns in zip(without_gates, plain, strict=True):
         assert executed <= columns["conv"] + columns["rebuild"]
+    fast.engine.runs_gates, policy.routes = True, routes
+    recognizer_forward(fast, clips)
+    gates = int(policy.costs.executed(*(w > 0 for w in policy.stacked())).gate[0].sum())
+    for with_gates, without in zip(fast.engine.executed, without_gates, strict=True):
+        # on what was computed alone, and once for convolutions that read the same map
+        assert 0 < with_gates - without <= gates
 
 
 def test_the_engine_reports_the_routes_it_took(make_recognizer: Make) -> None:

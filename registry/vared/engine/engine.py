@@ -81,8 +81,9 @@ class Engine(nn.Module):
         self.policy = policy
         self.dtype = dtype
         self.num_segments = 1
-        self.runs_gates = True
-        """Whether gates are run, and paid for, where routes are forced."""
+        self.runs_gates = False
+        """Run gates even where routes are forced, to pay for them: for timing routes that no gate
+        was trained for."""
         self.executed: list[int] = []
         """Multiply-adds of each clip of the last forward in the backbone, from the shapes that were
         really passed: convolutions, gates and rebuilding. Normalisation is folded away."""
