@@ -49,6 +49,8 @@ class Policy:
     """Gates get no gradient."""
     routes: Tensor | None = None
     """Forced routes, integers (N or 1, L, 2): branch index on the channel and time axis."""
+    runs_gates: bool = False
+    """Run the gates although routes are forced, and ignore what they say: for timing."""
     efficiency_weight: float = 0.0
     decisions: dict[int, Decision] = field(default_factory=dict)
     scores: Tensor | None = None
