@@ -70,6 +70,8 @@ def bench(request: Request, out: Path, as_json: bool, console: Console) -> int:
         UserError: Something asked for is not to be had.
     """
     options = checked(request)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"`--out` must be a folder, but {out} is a file")
     with _progress() as tell:
         tell("building", 0, 0)
         result = _run(request, options, tell)
@@ -151,7 +153,7 @@ def show(result: Result, console: Console) -> None:
     load = f"load {machine.load_before:.1f} before, {machine.load_after:.1f} after"
     where = f"{machine.processor}, {machine.num_cores} cores, torch {machine.torch}"
     line(console, f"{where}, {load}; {len(machine.allocator)} allocator settings")
-    console.print(to_rich(variant_table(document["variants"])))
+    console.print(to_rich(variant_table(document["variants"]).narrow()))
     if result.headlines:
         console.print(to_rich(headline_table(document["headlines"])))
     for text in _remarks(result):
