@@ -83,6 +83,7 @@ MISTAKES = {
     "seeds": (["tsn", "--seeds", "0"], ["`--seeds` must be at least 1"]),
     "two": (["tns", "--batch", "0"], ["unknown recognizer", "`--batch`"]),
     "too much": (["tsn", *SMALL, "--saving", "0.9"], ["most that routes of axes both save"]),
+    "frames": (["slowfast", *SMALL, "--frames", "1"], ["multiple of 2 frames, but got 1"]),
 }
 
 
