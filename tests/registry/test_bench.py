@@ -266,14 +266,14 @@ def test_gates_are_timed_although_routes_are_forced() -> None:
     assert skipping.policy is not None
     assert skipping.policy.runs_gates
     skipping.policy.routes = draw(skipping.policy.costs, 0.3, "both", 0)[None]
-    scores = runners.Scores(subject.adaptive, torch.float32)
+    scores = runners.Scores(subject.adaptive, torch.float32).eval()  # `count` restores the mode
     policy = subject.policy
     policy.routes, policy.runs_gates = skipping.policy.routes, True
     try:
         gates = count(scores, subject.clips(1, seed=0), lambda m, x: m(x)).by_column()["gate"]
     finally:
         policy.routes, policy.runs_gates = None, False
-    assert gates == sum(layer.gate for layer in policy.costs.layers)
+    assert gates == pytest.approx(sum(layer.gate for layer in policy.costs.layers), rel=0.01)
 
 
 # The whole
