@@ -68,6 +68,43 @@ def macs(
     _exit(macs(recognizer, scale, size, frames, as_json, _console()))
 
 
+@app.command(epilog="Example: harness bench tsn --saving 0.35 --batch 1,8")
+def bench(
+    recognizer: Annotated[str, typer.Argument(help="A name from `harness list`.")],
+    scale: Annotated[str, typer.Option(help="desk or paper.")] = "paper",
+    size: Annotated[int | None, typer.Option(min=16, help="Side of the input in pixels.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of the clip.")] = None,
+    saving: Annotated[float, typer.Option(help="Nominal saving of the routes.")] = 0.35,
+    axes: Annotated[str, typer.Option(help="What they reduce: both, channel, time.")] = "both",
+    seeds: Annotated[int, typer.Option(help="Random routes, each drawn from its own seed.")] = 3,
+    batch: Annotated[str, typer.Option(help="Clips at once, such as 1,8.")] = "1",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or both.")] = "float32",
+    threads: Annotated[int, typer.Option(help="Threads of every variant.")] = 1,
+    repeats: Annotated[int, typer.Option(help="Rounds; all variants run in each.")] = 11,
+    variants: Annotated[str, typer.Option(help="Names, by commas; all by default.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder for JSON and plot.")] = RUNS / "bench",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time what routes save, against every dense engine there is."""
+    from .bench import Request, bench
+
+    request = Request(
+        recognizer,
+        scale,
+        size,
+        frames,
+        saving,
+        axes,
+        batch,
+        dtype,
+        threads,
+        repeats,
+        variants,
+        seeds,
+    )
+    _exit(bench(request, out, as_json, _console()))
+
+
 @app.command(epilog="Example: harness sweep budgets.yaml --runs runs")
 def sweep(
     budgets: Budgets,

@@ -30,11 +30,11 @@ _LEGEND_ENTRY_WIDTH_IN = 1.6
 _LEGEND_LINE_HEIGHT_IN = 0.17
 
 # Okabe and Ito's colours, which the colour-blind tell apart, less black (dense) and yellow (faint).
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Of another number than the colours, so that a pair comes again after 42 methods only.
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DENSE = MethodStyle("black", "*", 8.0)
-_LOOKS: dict[Any, Any] = {
+LOOKS: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -46,7 +46,7 @@ _LOOKS: dict[Any, Any] = {
     "pdf.fonttype": 42,  # TrueType: submission systems refuse matplotlib's default Type 3
 }
 # No date and no version in the file: the same records give the same bytes.
-_METADATA: dict[str, dict[str, Any]] = {
+METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".pdf": {"CreationDate": None},
 }
@@ -71,10 +71,10 @@ def save_pareto(
         The files written, in the order of `formats`.
     """
     paths = [folder / f"pareto.{ending}" for ending in formats]
-    with mpl.rc_context(_LOOKS):
+    with mpl.rc_context(LOOKS):
         figure = pareto_figure(frontiers, width_in=width_in)
         for path in paths:
-            figure.savefig(path, dpi=300, metadata=_METADATA.get(path.suffix, {}))
+            figure.savefig(path, dpi=300, metadata=METADATA.get(path.suffix, {}))
     return paths
 
 
@@ -113,7 +113,7 @@ def method_styles(frontiers: Sequence[Frontier]) -> dict[str, MethodStyle]:
     is_dense = {cell.method: cell.is_dense for f in frontiers for cell in f.cells}
     styles = {label: _DENSE for label in is_dense if is_dense[label]}
     for i, label in enumerate(label for label in is_dense if not is_dense[label]):
-        styles[label] = MethodStyle(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], 5.0)
+        styles[label] = MethodStyle(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], 5.0)
     return styles
 
 

@@ -95,6 +95,8 @@ class DynamicConv(nn.Module):
     def _decide(self, x: Tensor) -> Decision:
         forced = self.policy.forced(self.index, self.gate.num_branches)
         if forced is not None:
+            if self.policy.runs_gates:
+                self.gate(self._clips_first(x))
             return Decision(forced.channel.to(x), forced.time.to(x))
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.policy.frozen):
             decision = Decision(*self.gate(self._clips_first(x)))

@@ -49,6 +49,8 @@ class Policy:
     """Gates get no gradient."""
     routes: Tensor | None = None
     """Forced routes, integers (N or 1, L, 2): branch index on the channel and time axis."""
+    runs_gates: bool = False
+    """Run the gates although routes are forced, and ignore what they say: for timing."""
     efficiency_weight: float = 0.0
     decisions: dict[int, Decision] = field(default_factory=dict)
     scores: Tensor | None = None
@@ -70,12 +72,14 @@ class Policy:
     def executed(self) -> Executed:
         """Return what each clip of the last forward executed, layer by layer.
 
-        Forced gates did not run, and cost nothing.
+        Gates that are forced do not run, and cost nothing, unless `runs_gates`.
         """
         channel, time = self.stacked()
         executed = self.costs.executed(channel > 0, time > 0)
         is_forced = self.full or self.routes is not None
-        return replace(executed, gate=executed.gate * 0) if is_forced else executed
+        if is_forced and not self.runs_gates:
+            return replace(executed, gate=executed.gate * 0)
+        return executed
 
     def share(self) -> Tensor:
         """Return the executed share of the dense MACs per clip (N,), with a gradient to the gates.

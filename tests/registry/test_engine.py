@@ -147,7 +147,7 @@ def test_lazy_rebuilding_never_runs_more_than_the_route_allows(
     without_gates = fast.engine.executed
     for executed, columns in zip(without_gates, plain, strict=True):
         assert executed <= columns["conv"] + columns["rebuild"]
-    fast.engine.runs_gates, policy.routes = True, routes
+    policy.runs_gates, policy.routes = True, routes
     recognizer_forward(fast, clips)
     gates = int(policy.costs.executed(*(w > 0 for w in policy.stacked())).gate[0].sum())
     for with_gates, without in zip(fast.engine.executed, without_gates, strict=True):

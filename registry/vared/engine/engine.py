@@ -81,9 +81,6 @@ class Engine(nn.Module):
         self.policy = policy
         self.dtype = dtype
         self.num_segments = 1
-        self.runs_gates = False
-        """Run gates even where routes are forced, to pay for them: for timing routes that no gate
-        was trained for."""
         self.executed: list[int] = []
         """Multiply-adds of each clip of the last forward in the backbone, from the shapes that were
         really passed: convolutions, gates and rebuilding. Normalisation is folded away."""
@@ -123,4 +120,4 @@ class Engine(nn.Module):
         if policy.routes is None:
             return Router()
         forced = policy.routes[clip if len(policy.routes) > 1 else 0].tolist()
-        return Router(forced=forced, runs_gates=self.runs_gates)
+        return Router(forced=forced, runs_gates=policy.runs_gates)

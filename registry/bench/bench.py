@@ -1,0 +1,78 @@
+"""A benchmark of one subject: bouts at all batches, on a machine that is described beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import torch
+
+from .bout import Bout, Options, Tell
+from .headline import Headline
+from .machine import Machine, bf16_units, load, look
+from .memory import keep_freed_memory
+from .result import LeftOut, Result, Row
+from .subject import Subject
+
+BUSY = 0.25
+"""Load a core before anything ran from which a reader is warned."""
+
+
+def bench(
+    subject: Subject, options: Options, tell: Tell = lambda text, done, total: None
+) -> Result:
+    """Time a subject's variants.
+
+    Freed memory stays in this process from now on: see `memory.py`.
+
+    Raises:
+        ValueError: The saving cannot be met.
+    """
+    load_before, allocator = load(), keep_freed_memory()
+    rows: list[Row] = []
+    headlines: list[Headline] = []
+    left_out: list[LeftOut] = []
+    with _threads(options.num_threads):
+        for batch in options.batches:
+            bout = Bout(subject, options, batch, tell)
+            its_rows, its_headlines = bout.run()
+            rows += its_rows
+            headlines += its_headlines
+            left_out += bout.left_out
+        machine = look(allocator, load_before)
+    return Result(
+        recognizer=subject.name,
+        clip=asdict(subject.clip),
+        dense_macs=subject.dense_macs,
+        saving=options.saving,
+        axes=options.axes,
+        num_layers=len(subject.policy.costs),
+        variants=tuple(rows),
+        headlines=tuple(headlines),
+        left_out=tuple(left_out),
+        warnings=tuple(_warnings(options, machine)),
+        machine=machine,
+    )
+
+
+def _warnings(options: Options, machine: Machine) -> Iterator[str]:
+    if "bfloat16" in options.dtypes and not bf16_units():
+        yield "this processor has no units for bfloat16: it is emulated, and its times say little"
+    if not machine.allocator:
+        yield "the allocator is not glibc's: page faults may be part of the times"
+    if machine.load_before > BUSY * machine.num_cores:
+        load_before = f"{machine.load_before:.1f}"
+        yield f"the machine was busy before: load {load_before} on {machine.num_cores} cores"
+    if options.num_threads > machine.num_cores:
+        yield f"{options.num_threads} threads on {machine.num_cores} cores wait for one another"
+
+
+@contextmanager
+def _threads(num_threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
