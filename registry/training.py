@@ -46,11 +46,13 @@ class Trained:
         num_steps: Optimiser steps.
         history: One entry an epoch: epoch, loss, and what else the recognizer logs.
         time_s: Seconds it took, in all processes that had a part in it.
+        waited_s: Of these, seconds in which the next batch was not there yet.
     """
 
     num_steps: int
     history: tuple[dict[str, float], ...]
     time_s: float
+    waited_s: float
 
 
 def train(
@@ -85,7 +87,7 @@ def train(
         train_cfg=_loop(recipe, keeper),
         optim_wrapper=_optimiser(recipe, prepared.paramwise),
         param_scheduler=_schedule(recipe, recipe.epochs * steps_per_epoch),
-        custom_hooks=[*prepared.hooks, epochs],
+        custom_hooks=[*prepared.hooks, epochs.wait, epochs],
         default_hooks=_QUIET,
         randomness={"seed": seed},
         default_scope="mmaction",
@@ -96,7 +98,7 @@ def train(
     logging.getLogger("mmengine").setLevel(logging.ERROR)
     runner.train()
     prepared.model.eval()
-    return Trained(runner.iter, tuple(epochs.history), epochs.time_s)
+    return Trained(runner.iter, tuple(epochs.history), epochs.time_s, epochs.wait.total_s)
 
 
 _QUIET: dict[str, Any] = {"logger": None, "checkpoint": None, "timer": None}
@@ -149,6 +151,24 @@ def _schedule(recipe: Recipe, num_steps: int) -> list[dict[str, Any]]:
     return [linear, cosine]
 
 
+class LoaderWait(Hook):  # type: ignore[misc]
+    """Measures how long training waits for its batches: the first of all hooks before a step."""
+
+    priority = "HIGHEST"
+
+    def __init__(self) -> None:
+        self.total_s = 0.0
+        self._since = time.perf_counter()
+
+    def starts(self) -> None:
+        """All that belongs to the last step is done: now the next batch is wanted."""
+        self._since = time.perf_counter()
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """The batch is there."""
+        self.total_s += time.perf_counter() - self._since
+
+
 class EpochMeans(Hook):  # type: ignore[misc]
     """Averages what the recognizer logs over each epoch, and measures the time.
 
@@ -163,6 +183,7 @@ class EpochMeans(Hook):  # type: ignore[misc]
         self.history: list[dict[str, float]] = []
         self._values: dict[str, list[torch.Tensor]] = {}
         self._started = time.perf_counter()
+        self.wait = LoaderWait()
 
     @property
     def time_s(self) -> float:
@@ -175,6 +196,11 @@ class EpochMeans(Hook):  # type: ignore[misc]
         """Take one step's logs in, without waiting for them."""
         for name, value in outputs.items():
             self._values.setdefault(name, []).append(value.detach())
+        self.wait.starts()
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """What others did to open the epoch is no waiting."""
+        self.wait.starts()
 
     def after_train_epoch(self, runner: Any) -> None:
         """Close the epoch."""
@@ -194,6 +220,7 @@ class EpochMeans(Hook):  # type: ignore[misc]
             "history": list(self.history),
             "values": values,
             "time_s": self.time_s,
+            "waited_s": self.wait.total_s,
         }
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
@@ -201,6 +228,8 @@ class EpochMeans(Hook):  # type: ignore[misc]
         state = checkpoint["epoch_means"]
         device = next(runner.model.parameters()).device
         self._started = time.perf_counter() - state["time_s"]
+        self.wait.total_s = state["waited_s"]
+        self.wait.starts()
         self.history = list(state["history"])
         self._values = {
             name: list(values.to(device).unbind()) for name, values in state["values"].items()

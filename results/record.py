@@ -94,8 +94,8 @@ class Failure(_Frozen):
 
 
 CLOCKS_AND_PLACES = frozenset(
-    {"latency", "train_time_s", "wall_time_s", "started_at", "finished_at", "environment",
-     "code_revision"}
+    {"latency", "train_time_s", "loader_wait_s", "wall_time_s", "started_at", "finished_at",
+     "environment", "code_revision"}
 )  # fmt: skip
 """Fields of a record that may differ between two runs of one trial; nothing else may, on a CPU."""
 
@@ -125,6 +125,8 @@ class Record(_Frozen):
     above it; the nearest reached is `macs.share`."""
 
     train_time_s: float | None = None
+    loader_wait_s: float | None = None
+    """Of the training time, how long the next batch was waited for."""
     wall_time_s: float | None = None
     num_steps: int | None = None
     history: tuple[dict[str, float], ...] = ()

@@ -91,6 +91,7 @@ def _final(record: Record) -> dict[str, float | None]:
         "num_params": record.num_params,
         "num_params_dense": record.num_params_dense,
         "train_time_s": record.train_time_s,
+        "loader_wait_s": record.loader_wait_s,
         "wall_time_s": record.wall_time_s,
         "num_steps": record.num_steps,
         "rho": realised_saving(record),

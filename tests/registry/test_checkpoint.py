@@ -140,6 +140,7 @@ def load(path: Path) -> dict[str, Any]:
     """Weights, optimiser, schedules, means and random states: all but the time."""
     loaded: dict[str, Any] = torch.load(path, weights_only=True)
     assert loaded["epoch_means"].pop("time_s") > 0
+    assert loaded["epoch_means"].pop("waited_s") > 0
     return loaded
 
 
