@@ -48,9 +48,9 @@ def to_rich(table: Table, title: str = "") -> RichTable:
         collapse_padding=True,
         pad_edge=False,
     )
-    rows = _texts(table)
+    rows = texts(table)
     for i, column in enumerate(table.columns):
-        justify: Literal["left", "right"] = "right" if _is_numeric(table, i) else "left"
+        justify: Literal["left", "right"] = "right" if is_numeric(table, i) else "left"
         # where the terminal is narrow, headings are broken, then labels; numbers never
         width = min(_MAX_UNBROKEN, max((len(row[i]) for row in rows), default=0))
         heading = Text(column.heading)
@@ -62,8 +62,8 @@ def to_rich(table: Table, title: str = "") -> RichTable:
 
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured Markdown table, numbers to the right."""
-    rules = ["---:" if _is_numeric(table, i) else ":---" for i in range(len(table.columns))]
-    lines = [[column.heading for column in table.columns], *_texts(table)]
+    rules = ["---:" if is_numeric(table, i) else ":---" for i in range(len(table.columns))]
+    lines = [[column.heading for column in table.columns], *texts(table)]
     escaped = [[markdown_text(cell) for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in [escaped[0], rules, *escaped[1:]])
 
@@ -76,9 +76,9 @@ def to_latex(table: Table, caption: str, label: str) -> str:
         caption: plain text, escaped here.
         label: for `\ref`; letters, digits, colons and hyphens.
     """
-    alignment = "".join("r" if _is_numeric(table, i) else "l" for i in range(len(table.columns)))
+    alignment = "".join("r" if is_numeric(table, i) else "l" for i in range(len(table.columns)))
     head = [column.heading for column in table.columns]
-    body = "\n".join(_latex_line(row) for row in _texts(table))
+    body = "\n".join(_latex_line(row) for row in texts(table))
     return "\n".join(
         [
             r"\begin{table*}",
@@ -113,7 +113,8 @@ def markdown_text(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
-def _texts(table: Table) -> list[list[str]]:
+def texts(table: Table) -> list[list[str]]:
+    """The cells of a table as people read them, scaled and rounded."""
     return [
         [_text(value, column) for value, column in zip(row, table.columns, strict=True)]
         for row in table.rows
@@ -130,6 +131,7 @@ def _text(value: Value, column: Column) -> str:
     return f"{value * column.scale:.{column.digits}f}"
 
 
-def _is_numeric(table: Table, index: int) -> bool:
+def is_numeric(table: Table, index: int) -> bool:
+    """Whether a column holds numbers, so that it is set to the right."""
     values = [row[index] for row in table.rows if row[index] is not None]
     return not any(isinstance(value, str | bool) for value in values)
