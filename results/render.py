@@ -23,6 +23,7 @@ _LATEX = {
     **{character: "\\" + character for character in "&%$#_{}"},
 }
 _MAX_UNBROKEN = 10
+_MAX_UNBROKEN_LATEX = 24
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|])")
 
 
@@ -76,13 +77,14 @@ def to_latex(table: Table, caption: str, label: str) -> str:
         caption: plain text, escaped here.
         label: for `\ref`; letters, digits, colons and hyphens.
     """
-    alignment = "".join("r" if is_numeric(table, i) else "l" for i in range(len(table.columns)))
+    rows = texts(table)
+    alignment = "".join(_latex_column(table, rows, i) for i in range(len(table.columns)))
     head = [column.heading for column in table.columns]
-    body = "\n".join(_latex_line(row) for row in texts(table))
+    body = "\n".join(_latex_line(row) for row in rows)
     return "\n".join(
         [
             r"\begin{table*}",
-            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
             rf"\caption{{{latex_text(caption)}}}",
             rf"\label{{{label}}}",
             rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}",
@@ -96,6 +98,14 @@ def to_latex(table: Table, caption: str, label: str) -> str:
             "",
         ]
     )
+
+
+def _latex_column(table: Table, rows: list[list[str]], index: int) -> str:
+    """Numbers to the right; sentences broken into lines, or no page would be wide enough."""
+    if is_numeric(table, index):
+        return "r"
+    is_long = max((len(row[index]) for row in rows), default=0) > _MAX_UNBROKEN_LATEX
+    return "p{8em}" if is_long else "l"
 
 
 def latex_text(text: str) -> str:

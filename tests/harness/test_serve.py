@@ -104,6 +104,8 @@ def test_the_page_alone_where_there_is_no_mirror(runs: Path) -> None:
         assert ended(process, signal.SIGINT) == 0
 
 
+# MLflow's own deprecations, none of which this project can mend
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 def test_both_end_together_and_leave_nothing(runs: Path) -> None:
     from results.tracking import sync
     from results.tracking_uri import default_uri

@@ -78,8 +78,10 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def scheme(self, name: str) -> None:
-        features = {"features": [{"name": "prefers-color-scheme", "value": name}]}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
+        # a page that scrolls softly would still be under way when the test clicks
+        wanted = {"prefers-color-scheme": name, "prefers-reduced-motion": "reduce"}
+        features = [{"name": key, "value": value} for key, value in wanted.items()]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def paper(self) -> int:
         """How bright the page is, 0 to 255."""
