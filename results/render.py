@@ -79,7 +79,7 @@ def to_latex(table: Table, caption: str, label: str) -> str:
     """
     rows = texts(table)
     alignment = "".join(_latex_column(table, rows, i) for i in range(len(table.columns)))
-    head = [column.heading for column in table.columns]
+    head = " & ".join(_latex_heading(column.heading) for column in table.columns)
     body = "\n".join(_latex_line(row) for row in rows)
     return "\n".join(
         [
@@ -89,7 +89,7 @@ def to_latex(table: Table, caption: str, label: str) -> str:
             rf"\label{{{label}}}",
             rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}",
             r"\toprule",
-            _latex_line(head),
+            rf"{head} \\",
             r"\midrule",
             body,
             r"\bottomrule",
@@ -98,6 +98,14 @@ def to_latex(table: Table, caption: str, label: str) -> str:
             "",
         ]
     )
+
+
+def _latex_heading(text: str) -> str:
+    """A heading, in two lines where it is long."""
+    first, space, last = latex_text(text).rpartition(" ")
+    if len(text) <= _MAX_UNBROKEN or not space:
+        return latex_text(text)
+    return rf"\shortstack{{\strut {first}\\{last}}}"
 
 
 def _latex_column(table: Table, rows: list[list[str]], index: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -191,6 +192,21 @@ def test_the_frontier_comes_first_where_not_all_fit(records):
     chosen = shortlist(found, 1, lambda cell: True)
     assert [cell.method for _, cells in chosen.panels for cell in cells] == ["VA-RED²"]
     assert chosen.num_left_out == 2
+
+
+def test_ten_thousand_records_make_a_page_that_opens(make_record):
+    records = [
+        make_record("dense", name="dense", budget=None, seed=s, recognizer=f"net {r}", share=1.0)
+        if b == 0
+        else make_record(budget=b / 50, seed=s, recognizer=f"net {r}", share=b / 50, routes=ROUTES)
+        for r in range(40)
+        for b in range(50)
+        for s in range(5)
+    ]
+    start = time.process_time()
+    html = written(records)
+    assert time.process_time() - start < 20
+    assert len(html.encode()) < 6e6
 
 
 def test_distributions_span_all_seeds(make_record):
