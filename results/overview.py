@@ -79,6 +79,9 @@ def _significant(table: Table) -> list[str]:
     hopeless = Counter(text for row in rows if (text := str(row["verdict"])).startswith(CANNOT))
     told = [f"{n} {text}, whatever the outcome." for text, n in hopeless.items()]
     total = _number(len(rows), "comparison")
+    if list(hopeless.values()) == [len(rows)]:
+        could = next(iter(hopeless)).removeprefix("cannot ")
+        return [f"None of {total} by seed can {could}, whatever the outcome."]
     if hopeless.total() == len(rows):
         return [f"No difference can be shown to be real: of {total} by seed {' '.join(told)}"]
     shown = [row for row in rows if row["verdict"] in ("higher", "lower")]

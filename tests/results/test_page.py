@@ -94,6 +94,15 @@ def test_significant_differences_are_named(records):
     assert "No trial failed and none stayed over its budget." in text
 
 
+def test_too_few_seeds_are_told(records):
+    few = [record for record in records if record.seed < 3 and record.method != "slice"]
+    text = " ".join(overview(content_of(few, "A sweep")))
+    assert (
+        "None of 1 comparison by seed can be significant at 0.05 with n = 3, whatever the outcome."
+        in text
+    )
+
+
 def test_nothing_of_the_page_is_elsewhere(records):
     tags = Elements(written(records)).tags
     links = [a[name] for _, a in tags for name in ("src", "href", "srcset", "action") if name in a]
