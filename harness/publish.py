@@ -15,6 +15,7 @@ from results.tracking_uri import check_reachable, default_uri
 if TYPE_CHECKING:
     from results.content import Content
 
+FORMATS = ("csv", "md", "tex", "html", "png", "pdf", "svg")
 PAGE = "report.html"
 
 
@@ -65,13 +66,13 @@ def publish(store: Store, name: str, formats: Sequence[str] | None = None) -> Pu
     Args:
         store: Where they lie.
         name: The sweep.
-        formats: Those of `results.report.FORMATS` that are wanted; None for all.
+        formats: Those of `FORMATS` that are wanted; None for all.
 
     Raises:
         LookupError: There is no such sweep.
     """
     from results.content import content_of
-    from results.report import FORMATS, write_content
+    from results.report import write_content
 
     sweep = store.read_sweep(name)
     reading = store.read_sweep_records(sweep)
