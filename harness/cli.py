@@ -240,13 +240,36 @@ def schema() -> None:
 
 
 @app.command(epilog="Example: harness report budgets.yaml")
-def report(sweep: OfSweep, runs: Runs = RUNS) -> None:
-    """Draw all tables and figures of a sweep again, from its records."""
+def report(
+    sweep: OfSweep,
+    runs: Runs = RUNS,
+    html: Annotated[
+        bool, typer.Option("--html", help="Only report.html, the page; no tables, no figures.")
+    ] = False,
+) -> None:
+    """Draw all tables and figures of a sweep again, and its page, from its records."""
     from results.store import Store
 
     from . import commands
 
-    _exit(commands.report(Store(runs), _name(sweep), _console()))
+    told = commands.page if html else commands.report
+    _exit(told(Store(runs), _name(sweep), _console()))
+
+
+@app.command(epilog="Example: harness serve budgets.yaml --port 8000")
+def serve(
+    sweep: OfSweep,
+    runs: Runs = RUNS,
+    port: Annotated[
+        int, typer.Option(min=0, max=65534, help="The page's; MLflow takes the next. 0: any.")
+    ] = 8000,
+) -> None:
+    """Show a sweep's page and MLflow in the browser, on this machine alone, until Ctrl-C."""
+    from results.store import Store
+
+    from . import commands
+
+    _exit(commands.serve(Store(runs), _name(sweep), port, _console()))
 
 
 @app.command(epilog="Example: harness sync budgets.yaml --to http://127.0.0.1:5000")

@@ -21,7 +21,7 @@ from .expand import Manifests, manifests, trials_of
 from .plan import Again, Plan, make_plan
 from .problems import UserError
 from .progress import watching
-from .publish import Published, mirror, probe, publish, tracking_uri
+from .publish import Published, mirror, mirror_uri, probe, publish, tracking_uri
 from .show import (
     line,
     show_concerns,
@@ -196,10 +196,39 @@ def report(store: Store, name: str, console: Console) -> int:
         UserError: There is no such sweep.
     """
     published = _published(store, name)
-    show_results(console, published.records)
+    show_results(console, published.content)
     show_damaged(console, published.reading.damaged)
     show_files(console, published.files, None)
     return 0
+
+
+def page(store: Store, name: str, console: Console) -> int:
+    """Write a sweep's page alone.
+
+    Raises:
+        UserError: There is no such sweep, or it has no record yet.
+    """
+    published = _page(store, name)
+    show_damaged(console, published.reading.damaged)
+    show_files(console, published.files[1:], None)
+    return 0
+
+
+def serve(store: Store, name: str, port: int, console: Console) -> int:
+    """Serve a sweep's page, and MLflow where there is a mirror, until Ctrl-C.
+
+    Raises:
+        UserError: There is no such sweep, it has no record yet, or a port is taken.
+    """
+    from .serve import TYPES, serve
+
+    _page(store, name)
+    folder = store.sweep_folder(name)
+    files = {path.name: path for path in folder.iterdir() if path.suffix in TYPES}
+    uri = mirror_uri(folder)
+    if uri is None:
+        line(console, f"There is no MLflow mirror of it yet: `harness sync {name}` makes one.")
+    return serve(files, uri, port, console)
 
 
 def sync(store: Store, name: str, uri: str | None, console: Console) -> int:
@@ -240,12 +269,19 @@ def _uri(sweep: Sweep, store: Store) -> str | None:
     return tracking_uri(sweep.tracking.mlflow, store.sweep_folder(sweep.name))
 
 
-def _published(store: Store, name: str) -> Published:
+def _page(store: Store, name: str) -> Published:
+    published = _published(store, name, ("html",))
+    if published.content is None:
+        raise UserError(f"sweep {name!r} has no record yet, so there is nothing to show")
+    return published
+
+
+def _published(store: Store, name: str, formats: Sequence[str] | None = None) -> Published:
     try:
         store.read_sweep(name)
     except (LookupError, ValueError) as error:
         raise UserError(str(error)) from error
-    return publish(store, name)
+    return publish(store, name, formats)
 
 
 def _detach(request: Request, todo: Sequence[Trial], console: Console) -> int:
@@ -289,7 +325,7 @@ def _publish(request: Request, console: Console) -> Published | None:
 def _end(request: Request, console: Console, num_left_alone: int, tally: Tally) -> int:
     published = _publish(request, console)
     if published:
-        show_results(console, published.records)
+        show_results(console, published.content)
     show_concerns(console, request.concerns)
     show_tally(console, tally, num_left_alone)
     if published:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from results.record import Record
 from results.store import Reading, Store
 from results.tracking_uri import check_reachable, default_uri
 
-FORMATS = ("csv", "md", "tex", "png", "pdf")
+if TYPE_CHECKING:
+    from results.content import Content
+
+FORMATS = ("csv", "md", "tex", "html", "png", "pdf", "svg")
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
 class Published:
-    """The records of a sweep under its labels, and the files made of them."""
+    """The records of a sweep under its labels, what they say, and the files made of them.
+
+    `content` is None where there are no records.
+    """
 
     reading: Reading
+    content: Content | None
     files: tuple[Path, ...]
 
     @property
@@ -44,21 +53,36 @@ def tracking_uri(
     return environ.get("MLFLOW_TRACKING_URI") or default_uri(sweep_folder)
 
 
-def publish(store: Store, name: str) -> Published:
+def mirror_uri(sweep_folder: Path, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return where MLflow's mirror of a sweep can be looked at; None where there is none yet."""
+    if (sweep_folder / "mlflow.db").is_file():
+        return default_uri(sweep_folder)
+    return environ.get("MLFLOW_TRACKING_URI")
+
+
+def publish(store: Store, name: str, formats: Sequence[str] | None = None) -> Published:
     """Write all that is made of a sweep's records into its folder.
+
+    Args:
+        store: Where they lie.
+        name: The sweep.
+        formats: Those of `FORMATS` that are wanted; None for all.
 
     Raises:
         LookupError: There is no such sweep.
     """
-    from results.report import write_report
+    from results.content import content_of
+    from results.report import write_content
 
     sweep = store.read_sweep(name)
     reading = store.read_sweep_records(sweep)
     copy = store.write_sweep_records(name, reading.records)
     if not reading.records:
-        return Published(reading, (copy,))
-    files = write_report(reading.records, store.sweep_folder(name), sweep.title, FORMATS)
-    return Published(reading, (copy, *files.values()))
+        return Published(reading, None, (copy,))
+    num_missing = len(reading.missing) + len(reading.damaged)
+    content = content_of(reading.records, sweep.title, num_missing=num_missing)
+    files = write_content(content, store.sweep_folder(name), formats or FORMATS)
+    return Published(reading, content, (copy, *files.values()))
 
 
 def mirror(published: Published, name: str, uri: str | None) -> None:

@@ -6,12 +6,12 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from jobs.underway import Look
-from results.record import Record
 from results.tracking_uri import redacted
 
 from .cost import Cost
@@ -19,6 +19,9 @@ from .plan import Plan, name_of
 from .progress import duration
 from .sweep import Tally
 from .trial import Trial
+
+if TYPE_CHECKING:
+    from results.content import Content
 
 
 def show_plan(console: Console, plan: Plan, todo: Sequence[Trial], cost: Cost | None) -> None:
@@ -100,12 +103,12 @@ def show_damaged(console: Console, damaged: Mapping[str, str]) -> None:
         line(console, f"warning: {message} It counts as missing.")
 
 
-def show_results(console: Console, records: Sequence[Record]) -> None:
+def show_results(console: Console, content: Content | None) -> None:
     """Print the report for a terminal: cells, comparisons, and what failed."""
-    from results.report import summary  # scipy, which most commands need not wait for
+    from results.report import terminal
 
-    if records:
-        console.print(summary(records))
+    if content:
+        console.print(terminal(content))
 
 
 def show_tally(console: Console, tally: Tally, num_skipped_failed: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .frontier import Cell, Frontier, method_name
 from .record import Record
-from .stats import PairedDifference, holm, paired_difference, verdict
+from .stats import PairedDifference, holm, paired_differences, verdict
 
 SUBJECT = "vared"
 """Name of the method that the others are compared with unless the caller says otherwise."""
@@ -41,9 +41,9 @@ def comparisons(frontier: Frontier, subject: str = SUBJECT) -> list[Comparison]:
         The comparisons in the order of the cells; none if the frontier lacks the subject.
     """
     pairs = _pairs(frontier, subject)
-    differences = [
-        paired_difference(one.accuracy_by_seed(), two.accuracy_by_seed()) for one, two in pairs
-    ]
+    differences = paired_differences(
+        [(one.accuracy_by_seed(), two.accuracy_by_seed()) for one, two in pairs]
+    )
     tested = [i for i, difference in enumerate(differences) if difference.p_value is not None]
     p_values = [p for i in tested if (p := differences[i].p_value) is not None]
     adjusted = dict(zip(tested, holm(p_values), strict=True))

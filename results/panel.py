@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -66,8 +66,9 @@ class Panel:
             return
         axes.grid(alpha=0.25, linewidth=0.5)
         self._draw_steps(axes)
-        for cell, pareto in zip(self.frontier.cells, self.frontier.pareto, strict=True):
-            self._draw_cell(axes, cell, is_filled=pareto)
+        for method in self.frontier.methods:
+            self._draw_cells(axes, method, is_filled=False)
+            self._draw_cells(axes, method, is_filled=True)
         self._set_limits(axes, centres)
         self._draw_share_axis(axes)
 
@@ -91,22 +92,27 @@ class Panel:
         x, y = zip(*points, strict=True)
         axes.step(x, y, where="post", color=STEP_COLOUR, linewidth=STEP_WIDTH, zorder=1)
 
-    def _draw_cell(self, axes: Axes, cell: Cell, *, is_filled: bool) -> None:
-        centre = self._centre(cell)
-        if centre is None:
+    def _draw_cells(self, axes: Axes, method: str, *, is_filled: bool) -> None:
+        """All cells of a method on the frontier, or off it: few artists draw fast."""
+        cells = [
+            (cell, centre)
+            for cell, pareto in zip(self.frontier.cells, self.frontier.pareto, strict=True)
+            if cell.method == method and pareto == is_filled and (centre := self._centre(cell))
+        ]
+        if not cells:
             return
-        colour, marker, size = self.styles[cell.method]
+        colour, marker, size = self.styles[method]
         opacity = 1.0 if is_filled else _DOMINATED_OPACITY
-        if cell.n > 1:
-            x, y = zip(*self._seeds(cell), strict=True)
-            axes.plot(x, y, ".", color=colour, alpha=FAINT, markersize=3.5, zorder=2)
-        if cell.accuracy and cell.accuracy.low is not None and cell.accuracy.high is not None:
-            low, high = 100 * cell.accuracy.low, 100 * cell.accuracy.high
-            axes.vlines(centre.x, low, high, color=colour, lw=0.9, alpha=opacity, zorder=3)
+        seeds = [point for cell, _ in cells if cell.n > 1 for point in self._seeds(cell)]
+        axes.plot(*_apart(seeds), ".", color=colour, alpha=FAINT, markersize=3.5, zorder=2)
+        bars = [(centre.x, *bar) for cell, centre in cells if (bar := _interval(cell))]
+        x, low, high = _apart(bars, 3)
+        axes.vlines(x, low, high, color=colour, lw=0.9, alpha=opacity, zorder=3)
+        means = _apart([centre for _, centre in cells])
         face = colour if is_filled else "white"
-        axes.plot(*centre, marker, color=colour, ms=size, mfc=face, alpha=opacity, zorder=4)
-        if cell.num_infeasible:
-            axes.plot(*centre, "x", color="black", ms=size + 3, mew=0.8, zorder=5)
+        axes.plot(*means, marker, color=colour, ms=size, mfc=face, alpha=opacity, zorder=4)
+        over = _apart([centre for cell, centre in cells if cell.num_infeasible])
+        axes.plot(*over, "x", color="black", ms=size + 3, mew=0.8, zorder=5)
 
     def _set_limits(self, axes: Axes, centres: list[Point]) -> None:
         """Room for every point; wide intervals are cut off rather than flatten the rest."""
@@ -125,6 +131,18 @@ class Panel:
         top = axes.secondary_xaxis("top", functions=_scalings(dense))
         top.set_xticks([0, 0.5, 1.0], ["0", "50 %", "100 %"])
         top.tick_params(labelsize=6.5, colors="0.35", pad=1)
+
+
+def _apart(points: Sequence[tuple[float, ...]], num: int = 2) -> list[list[float]]:
+    """From points to a list a coordinate, also where there are none."""
+    return [[point[i] for point in points] for i in range(num)]
+
+
+def _interval(cell: Cell) -> tuple[float, float] | None:
+    """Ends of a cell's interval in percent."""
+    if cell.accuracy is None or cell.accuracy.low is None or cell.accuracy.high is None:
+        return None
+    return 100 * cell.accuracy.low, 100 * cell.accuracy.high
 
 
 def _scalings(dense: float) -> tuple[_Scaling, _Scaling]:

@@ -24,6 +24,9 @@ COLUMN_WIDTH_IN = 3.4
 """Width of one of its columns."""
 
 _MAX_PANELS_A_ROW = 4
+_MAX_ROWS = 6
+"""Of panels: what a page is high. More would be read by nobody, and take minutes to draw."""
+
 _MIN_PANEL_WIDTH_IN = 1.6
 _PANEL_HEIGHT_IN = 1.85
 _LEGEND_ENTRY_WIDTH_IN = 1.6
@@ -43,12 +46,15 @@ LOOKS: dict[Any, Any] = {
     "legend.fontsize": 7.5,
     "axes.linewidth": 0.6,
     "axes.spines.right": False,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
     "pdf.fonttype": 42,  # TrueType: submission systems refuse matplotlib's default Type 3
+    "svg.hashsalt": "pareto",  # names of clipped parts, which are random otherwise
 }
 # No date and no version in the file: the same records give the same bytes.
 METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".pdf": {"CreationDate": None},
+    ".svg": {"Date": None, "Creator": None},
 }
 
 
@@ -56,30 +62,35 @@ def save_pareto(
     frontiers: Sequence[Frontier],
     folder: Path,
     *,
-    formats: Sequence[str] = ("png", "pdf"),
+    formats: Sequence[str] = ("png", "pdf", "svg"),
     width_in: float = PAGE_WIDTH_IN,
+    name: str = "pareto",
 ) -> list[Path]:
-    """Save `pareto_figure` as pareto.png and pareto.pdf.
+    """Save `pareto_figure` as pareto.png, pareto.pdf and pareto.svg.
 
     Args:
         frontiers: the panels.
         folder: where to; it must exist.
         formats: endings that matplotlib can write.
         width_in: of the whole figure, inches.
+        name: of the files, less their endings.
 
     Returns:
         The files written, in the order of `formats`.
     """
-    paths = [folder / f"pareto.{ending}" for ending in formats]
+    paths = [folder / f"{name}.{ending}" for ending in formats]
     with mpl.rc_context(LOOKS):
         figure = pareto_figure(frontiers, width_in=width_in)
         for path in paths:
             figure.savefig(path, dpi=300, metadata=METADATA.get(path.suffix, {}))
+            figure.set_layout_engine("none")  # laid out already, and the same in every format
     return paths
 
 
 def pareto_figure(frontiers: Sequence[Frontier], *, width_in: float = PAGE_WIDTH_IN) -> Figure:
     """One panel a (dataset, recognizer); each dataset begins a row, and takes more if it must.
+
+    What a page has no room for is left out, and its number told below the panels.
 
     Faint dots are seeds and markers their means with 95 % t-intervals, filled where nothing
     dominates them and hollow elsewhere; the steps are the most accuracy to be had for the MACs.
@@ -89,11 +100,13 @@ def pareto_figure(frontiers: Sequence[Frontier], *, width_in: float = PAGE_WIDTH
     """
     if not frontiers:
         raise ValueError("`frontiers` must hold at least one, but got none.")
-    rows = _panel_rows(frontiers, width_in)
+    all_rows = _panel_rows(frontiers, width_in)
+    rows = all_rows[:_MAX_ROWS]
     styles, unit = method_styles(frontiers), macs_unit(frontiers)
     handles = _legend_handles(frontiers, styles)
     num_columns = max(1, min(len(handles), int(width_in / _LEGEND_ENTRY_WIDTH_IN)))
-    num_lines = 3 - len(handles) // -num_columns
+    title = _legend_title(sum(map(len, rows)), len(frontiers))
+    num_lines = 2 + title.count("\n") + 1 - len(handles) // -num_columns
     height_in = _PANEL_HEIGHT_IN * len(rows) + _LEGEND_LINE_HEIGHT_IN * num_lines
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     _draw_grid(figure, rows, styles, unit)
@@ -102,7 +115,7 @@ def pareto_figure(frontiers: Sequence[Frontier], *, width_in: float = PAGE_WIDTH
         loc="outside lower center",
         ncols=num_columns,
         frameon=False,
-        title="upper axes: share of the dense recognizer's MACs",
+        title=title,
         title_fontsize="small",
     )
     return figure
@@ -145,6 +158,13 @@ def _draw_grid(
             axes.set_xlabel(f"executed {unit.name}")
         for frontier, axes in zip(row, axes_row, strict=False):
             Panel(frontier, styles, unit).draw(axes)
+
+
+def _legend_title(num_drawn: int, num_panels: int) -> str:
+    title = "upper axes: share of the dense recognizer's MACs"
+    if num_drawn < num_panels:
+        title += f"\n{num_drawn} of {num_panels} panels; the page and the tables have all"
+    return title
 
 
 def _legend_handles(frontiers: Sequence[Frontier], styles: dict[str, MethodStyle]) -> list[Line2D]:

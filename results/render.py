@@ -23,6 +23,7 @@ _LATEX = {
     **{character: "\\" + character for character in "&%$#_{}"},
 }
 _MAX_UNBROKEN = 10
+_MAX_UNBROKEN_LATEX = 24
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|])")
 
 
@@ -48,9 +49,9 @@ def to_rich(table: Table, title: str = "") -> RichTable:
         collapse_padding=True,
         pad_edge=False,
     )
-    rows = _texts(table)
+    rows = texts(table)
     for i, column in enumerate(table.columns):
-        justify: Literal["left", "right"] = "right" if _is_numeric(table, i) else "left"
+        justify: Literal["left", "right"] = "right" if is_numeric(table, i) else "left"
         # where the terminal is narrow, headings are broken, then labels; numbers never
         width = min(_MAX_UNBROKEN, max((len(row[i]) for row in rows), default=0))
         heading = Text(column.heading)
@@ -62,8 +63,8 @@ def to_rich(table: Table, title: str = "") -> RichTable:
 
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured Markdown table, numbers to the right."""
-    rules = ["---:" if _is_numeric(table, i) else ":---" for i in range(len(table.columns))]
-    lines = [[column.heading for column in table.columns], *_texts(table)]
+    rules = ["---:" if is_numeric(table, i) else ":---" for i in range(len(table.columns))]
+    lines = [[column.heading for column in table.columns], *texts(table)]
     escaped = [[markdown_text(cell) for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in [escaped[0], rules, *escaped[1:]])
 
@@ -76,18 +77,19 @@ def to_latex(table: Table, caption: str, label: str) -> str:
         caption: plain text, escaped here.
         label: for `\ref`; letters, digits, colons and hyphens.
     """
-    alignment = "".join("r" if _is_numeric(table, i) else "l" for i in range(len(table.columns)))
-    head = [column.heading for column in table.columns]
-    body = "\n".join(_latex_line(row) for row in _texts(table))
+    rows = texts(table)
+    alignment = "".join(_latex_column(table, rows, i) for i in range(len(table.columns)))
+    head = " & ".join(_latex_heading(column.heading) for column in table.columns)
+    body = "\n".join(_latex_line(row) for row in rows)
     return "\n".join(
         [
             r"\begin{table*}",
-            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
             rf"\caption{{{latex_text(caption)}}}",
             rf"\label{{{label}}}",
             rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}",
             r"\toprule",
-            _latex_line(head),
+            rf"{head} \\",
             r"\midrule",
             body,
             r"\bottomrule",
@@ -96,6 +98,22 @@ def to_latex(table: Table, caption: str, label: str) -> str:
             "",
         ]
     )
+
+
+def _latex_heading(text: str) -> str:
+    """A heading, in two lines where it is long."""
+    first, space, last = latex_text(text).rpartition(" ")
+    if len(text) <= _MAX_UNBROKEN or not space:
+        return latex_text(text)
+    return rf"\shortstack{{\strut {first}\\{last}}}"
+
+
+def _latex_column(table: Table, rows: list[list[str]], index: int) -> str:
+    """Numbers to the right; sentences broken into lines, or no page would be wide enough."""
+    if is_numeric(table, index):
+        return "r"
+    is_long = max((len(row[index]) for row in rows), default=0) > _MAX_UNBROKEN_LATEX
+    return "p{8em}" if is_long else "l"
 
 
 def latex_text(text: str) -> str:
@@ -113,7 +131,8 @@ def markdown_text(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
-def _texts(table: Table) -> list[list[str]]:
+def texts(table: Table) -> list[list[str]]:
+    """The cells of a table as people read them, scaled and rounded."""
     return [
         [_text(value, column) for value, column in zip(row, table.columns, strict=True)]
         for row in table.rows
@@ -130,6 +149,7 @@ def _text(value: Value, column: Column) -> str:
     return f"{value * column.scale:.{column.digits}f}"
 
 
-def _is_numeric(table: Table, index: int) -> bool:
+def is_numeric(table: Table, index: int) -> bool:
+    """Whether a column holds numbers, so that it is set to the right."""
     values = [row[index] for row in table.rows if row[index] is not None]
     return not any(isinstance(value, str | bool) for value in values)

@@ -1,78 +1,48 @@
 """Report: all that is shown of a sweep, redrawn from its records alone, without running anything.
 
-Writes into one folder: frontier.csv and comparisons.csv for machines, table.md and table.tex for
-people, pareto.png and pareto.pdf.
+Writes into one folder: frontier.csv, comparisons.csv and hypervolume.csv for machines, table.md and
+table.tex for people, the figure as pareto.png, .pdf and .svg, once more at the width of a paper's
+column, and report.html, the page.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .comparisons import SUBJECT
+from .content import (
+    COMPARISON_NOTES,
+    HYPERVOLUME_NOTES,
+    NOTES,
+    Content,
+    content_of,
+    failures,
+)
 from .files import write_atomic
-from .frontier import Frontier, frontiers
 from .record import Record
 from .render import markdown_text, to_csv, to_latex, to_markdown, to_rich
 from .stats import CANNOT
-from .tables import Table, cell_table, comparison_table, hypervolume_table
+from .tables import Table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-PICTURES = ("png", "pdf")
+MAX_PANELS_TOLD = 12
+"""Recognizers on data sets that a terminal shows; nobody scrolls through more."""
 
-NOTES = (
-    "Accuracies are means over seeds with 95 % t-intervals. GMACs are executed multiply-adds of "
-    "one view of one clip, gates and cheap operations included. Over budget and failed count "
-    "seeds; means are over the others' figures and, where over budget, at what was reached. "
-    "On the frontier: no cell executes less and is as accurate. rho is the share of the saved "
-    "MACs that is saved time too."
-)
-COMPARISON_NOTES = (
-    "Differences are paired by seed, with a BCa bootstrap interval, and tested by sign flips; "
-    "p-values are adjusted after Holm over all comparisons on one data set and recognizer."
-)
-HYPERVOLUME_NOTES = (
-    "The area that a method's points dominate, of share of the dense MACs against accuracy; "
-    "reference point: all of the MACs, no accuracy."
-)
-
-
-@dataclass(frozen=True)
-class _Content:
-    """What every format is made from, computed once."""
-
-    title: str
-    frontiers: list[Frontier]
-    cells: Table
-    comparisons: Table
-    hypervolumes: Table
-    failed: list[Record]
-
-    @classmethod
-    def of(cls, records: Sequence[Record], title: str, subject: str) -> _Content:
-        if not records:
-            raise ValueError("A report needs at least one record, but got none.")
-        panels = frontiers(records)
-        return cls(
-            title=title,
-            frontiers=panels,
-            cells=cell_table(panels),
-            comparisons=comparison_table(panels, subject),
-            hypervolumes=hypervolume_table(panels),
-            failed=[run for panel in panels for cell in panel.cells for run in cell.failed],
-        )
+VECTORS = ("pdf", "svg")
+PICTURES = ("png", *VECTORS)
+FORMATS = ("csv", "md", "tex", "html", *PICTURES)
 
 
 def write_report(
     records: Sequence[Record],
     folder: Path,
     title: str,
-    formats: Sequence[str] = ("csv", "md", "tex", "png", "pdf"),
+    formats: Sequence[str] = FORMATS,
     subject: str = SUBJECT,
 ) -> dict[str, Path]:
     """Write a sweep's tables and figures; the same records give the same bytes.
@@ -81,7 +51,7 @@ def write_report(
         records: the sweep's, in the order in which things are to appear.
         folder: where to; made if it is not there.
         title: of the report.
-        formats: any of csv, md, tex, png, pdf.
+        formats: any of csv, md, tex, html, png, pdf, svg.
         subject: name or label of the method that the others are compared with.
 
     Returns:
@@ -91,10 +61,15 @@ def write_report(
         ValueError: there are no records, a format is unknown, or labels do not tell trials apart.
         OSError: the folder cannot be written.
     """
-    known = [*_TEXTS, *PICTURES]
-    if unknown := sorted(set(formats).difference(known)):
-        raise ValueError(f"`formats` must be of {', '.join(known)}, but got {unknown}.")
-    content = _Content.of(records, title, subject)
+    return write_content(content_of(records, title, subject), folder, formats)
+
+
+def write_content(
+    content: Content, folder: Path, formats: Sequence[str] = FORMATS
+) -> dict[str, Path]:
+    """`write_report` of what is computed already."""
+    if unknown := sorted(set(formats).difference(FORMATS)):
+        raise ValueError(f"`formats` must be of {', '.join(FORMATS)}, but got {unknown}.")
     folder.mkdir(parents=True, exist_ok=True)
     paths = [path for name in _TEXTS if name in formats for path in _TEXTS[name](content, folder)]
     paths += _draw(content, folder, [name for name in PICTURES if name in formats])
@@ -107,15 +82,23 @@ def summary(records: Sequence[Record], title: str = "", subject: str = SUBJECT) 
     Raises:
         ValueError: there are no records, or labels do not tell trials apart.
     """
+    return terminal(content_of(records, title, subject))
+
+
+def terminal(content: Content) -> RenderableType:
+    """`summary` of what is computed already."""
     from rich.console import Group
     from rich.text import Text
 
-    content = _Content.of(records, title, subject)
-    parts: list[RenderableType] = [Text(title, style="bold")] if title else []
-    for panel in content.frontiers:
-        parts.append(_panel_table(cell_table([panel]), f"{panel.recognizer} on {panel.dataset}"))
-        parts += _comparison_parts(comparison_table([panel], subject))
-    parts += [Text(f"failed: {line}", style="red") for line in _failures(content.failed)]
+    parts: list[RenderableType] = [Text(content.title, style="bold")] if content.title else []
+    for panel in content.frontiers[:MAX_PANELS_TOLD]:
+        names = panel.dataset, panel.recognizer
+        title = f"{panel.recognizer} on {panel.dataset}"
+        parts.append(_panel_table(content.cells.of_panel(*names), title))
+        parts += _comparison_parts(content.comparisons.of_panel(*names))
+    if (more := len(content.frontiers) - MAX_PANELS_TOLD) > 0:
+        parts.append(Text(f"... and {more} more recognizers on data sets: see the files\n"))
+    parts += [Text(f"failed: {line}", style="red") for line in failures(content.failed)]
     return Group(*parts)
 
 
@@ -150,7 +133,7 @@ def _comparison_parts(table: Table) -> list[RenderableType]:
     return parts
 
 
-def _write_csv(content: _Content, folder: Path) -> list[Path]:
+def _write_csv(content: Content, folder: Path) -> list[Path]:
     tables = {
         "frontier.csv": content.cells,
         "comparisons.csv": content.comparisons,
@@ -159,7 +142,7 @@ def _write_csv(content: _Content, folder: Path) -> list[Path]:
     return [_write(folder / name, to_csv(table)) for name, table in tables.items()]
 
 
-def _write_markdown(content: _Content, folder: Path) -> list[Path]:
+def _write_markdown(content: Content, folder: Path) -> list[Path]:
     parts = [
         f"# {markdown_text(content.title)}\n",
         to_markdown(content.cells.narrow()),
@@ -173,12 +156,12 @@ def _write_markdown(content: _Content, folder: Path) -> list[Path]:
     if content.failed:
         parts += [
             "## Failed trials\n",
-            "\n".join(f"- {line}" for line in _failures(content.failed)),
+            "\n".join(f"- {line}" for line in failures(content.failed)),
         ]
     return [_write(folder / "table.md", "\n".join(parts))]
 
 
-def _write_latex(content: _Content, folder: Path) -> list[Path]:
+def _write_latex(content: Content, folder: Path) -> list[Path]:
     parts = [
         "% needs \\usepackage{booktabs}\n",
         to_latex(content.cells.narrow(), f"{content.title}. {NOTES}", "tab:cells"),
@@ -189,35 +172,37 @@ def _write_latex(content: _Content, folder: Path) -> list[Path]:
     return [_write(folder / "table.tex", "\n".join(parts))]
 
 
-_TEXTS: dict[str, Callable[[_Content, Path], list[Path]]] = {
+def _write_page(content: Content, folder: Path) -> list[Path]:
+    from .page import page
+
+    return [_write(folder / "report.html", page(content))]
+
+
+_TEXTS: dict[str, Callable[[Content, Path], list[Path]]] = {
     "csv": _write_csv,
     "md": _write_markdown,
     "tex": _write_latex,
+    "html": _write_page,
 }
 
 
-def _draw(content: _Content, folder: Path, endings: Sequence[str]) -> list[Path]:
+def _draw(content: Content, folder: Path, endings: Sequence[str]) -> list[Path]:
     if not endings:
         return []
-    from .plots import save_pareto
+    from .plots import COLUMN_WIDTH_IN, save_pareto
 
-    return save_pareto(content.frontiers, folder, formats=endings)
+    paths = save_pareto(content.frontiers, folder, formats=endings)
+    if vectors := [ending for ending in endings if ending in VECTORS]:
+        paths += save_pareto(
+            content.frontiers,
+            folder,
+            formats=vectors,
+            width_in=COLUMN_WIDTH_IN,
+            name="pareto-column",
+        )
+    return paths
 
 
 def _write(path: Path, text: str) -> Path:
     write_atomic(path, text)
     return path
-
-
-def _failures(failed: Sequence[Record]) -> list[str]:
-    return [
-        f"{r.key}: {r.recognizer} {r.method} on {r.dataset}, seed {r.seed}: {_reason(r)}"
-        for r in failed
-    ]
-
-
-def _reason(record: Record) -> str:
-    if record.failure is None:
-        return "ended without figures"
-    first_line = record.failure.message.strip().partition("\n")[0]
-    return f"{record.failure.kind}: {first_line}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,11 @@ CONFIDENCE = 0.95
 NUM_RESAMPLES = 2**14
 """Up to 14 pairs every sign flip is enumerated and the p-value exact; beyond, drawn at random."""
 
+_MAX_RESAMPLED = 2**21
+"""Numbers resampled at a time: 16 MB, which the processor's cache still helps with."""
+
+_Array = npt.NDArray[np.float64]
+_Interval = tuple[float | None, float | None]
 _DECIMALS = 12
 """Differences are rounded to this: 0.75 - 0.7 and 0.8 - 0.75 are one number, not two."""
 
@@ -90,56 +95,98 @@ def paired_difference(
     Returns:
         The difference over the seeds that both have; the others are listed.
     """
-    seeds = sorted(first.keys() & second.keys())
-    unpaired = tuple(sorted(first.keys() ^ second.keys()))
-    differences = np.round([first[seed] - second[seed] for seed in seeds], _DECIMALS)
-    n = len(seeds)
-    if n == 0:
-        return PairedDifference(math.nan, None, None, None, 1.0, 0, unpaired)
-    low, high = _bootstrap_interval(differences, confidence)
-    return PairedDifference(
-        mean=statistics.fmean(differences.tolist()),
-        low=low,
-        high=high,
-        p_value=_sign_flip_p(differences),
-        smallest_p=smallest_p(n),
-        n=n,
-        unpaired_seeds=unpaired,
-    )
+    return paired_differences([(first, second)], confidence)[0]
 
 
-def _bootstrap_interval(
-    differences: npt.NDArray[np.float64], confidence: float
-) -> tuple[float | None, float | None]:
-    if len(differences) < 3:
-        return None, None
-    if np.ptp(differences) == 0:
-        return float(differences[0]), float(differences[0])
-    from scipy import stats
+def paired_differences(
+    pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]],
+    confidence: float = CONFIDENCE,
+) -> list[PairedDifference]:
+    """`paired_difference` of each pair: the same numbers, several times as fast."""
+    seeds = [sorted(one.keys() & two.keys()) for one, two in pairs]
+    rows = [
+        np.round([one[seed] - two[seed] for seed in common], _DECIMALS)
+        for common, (one, two) in zip(seeds, pairs, strict=True)
+    ]
+    intervals: list[_Interval] = [(None, None)] * len(pairs)
+    p_values: list[float | None] = [None] * len(pairs)
+    for indices, block in _blocks(rows):
+        found = zip(_bootstrap_intervals(block, confidence), _sign_flip_ps(block), strict=True)
+        for index, (interval, p_value) in zip(indices, found, strict=True):
+            intervals[index], p_values[index] = interval, p_value
+    return [
+        PairedDifference(
+            mean=statistics.fmean(rows[i].tolist()) if len(rows[i]) else math.nan,
+            low=intervals[i][0],
+            high=intervals[i][1],
+            p_value=p_values[i],
+            smallest_p=smallest_p(len(rows[i])),
+            n=len(rows[i]),
+            unpaired_seeds=tuple(sorted(one.keys() ^ two.keys())),
+        )
+        for i, (one, two) in enumerate(pairs)
+    ]
 
-    interval = stats.bootstrap(
-        (differences,),
-        np.mean,
-        confidence_level=confidence,
-        method="BCa",
-        random_state=np.random.default_rng(0),  # the same records give the same report
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+
+def _blocks(rows: Sequence[_Array]) -> Iterator[tuple[list[int], _Array]]:
+    """Rows of one length stacked, as many as resampling has room for, with where they stood."""
+    by_length: dict[int, list[int]] = {}
+    for index, row in enumerate(rows):
+        if len(row):
+            by_length.setdefault(len(row), []).append(index)
+    for n, indices in by_length.items():
+        size = max(1, _MAX_RESAMPLED // (n * NUM_RESAMPLES))
+        for start in range(0, len(indices), size):
+            chosen = indices[start : start + size]
+            yield chosen, np.stack([rows[index] for index in chosen])
 
 
-def _sign_flip_p(differences: npt.NDArray[np.float64]) -> float:
-    if len(differences) < 2 or not differences.any():
-        return 1.0
-    from scipy import stats
+def _bootstrap_intervals(block: _Array, confidence: float) -> list[_Interval]:
+    if block.shape[1] < 3:
+        return [(None, None)] * len(block)
+    intervals: list[_Interval] = [(float(row[0]), float(row[0])) for row in block]
+    varied = np.flatnonzero(np.ptp(block, axis=1))
+    if len(varied):
+        from scipy import stats
 
-    test = stats.permutation_test(
-        (differences,),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=NUM_RESAMPLES,
-        random_state=np.random.default_rng(0),
-    )
-    return float(test.pvalue)
+        interval = stats.bootstrap(
+            (block[varied],),
+            _mean,
+            confidence_level=confidence,
+            axis=1,
+            method="BCa",
+            random_state=np.random.default_rng(0),  # the same records give the same report
+        ).confidence_interval
+        ends = np.stack([interval.low, interval.high], axis=1)
+        for index, (low, high) in zip(varied, ends.tolist(), strict=True):
+            intervals[index] = (low, high)
+    return intervals
+
+
+def _mean(values: _Array, axis: int) -> _Array:
+    """Mean that adds in one order, however the values lie: else ties would depend on the block."""
+    return np.asarray(np.ascontiguousarray(values).mean(axis=axis))
+
+
+def _sign_flip_ps(block: _Array) -> list[float]:
+    if block.shape[1] < 2:
+        return [1.0] * len(block)
+    p_values = [1.0] * len(block)
+    differing = np.flatnonzero(block.any(axis=1))
+    if len(differing):
+        from scipy import stats
+
+        test = stats.permutation_test(
+            (block[differing],),
+            _mean,
+            permutation_type="samples",
+            n_resamples=NUM_RESAMPLES,
+            axis=1,
+            random_state=np.random.default_rng(0),
+        )
+        for index, p_value in zip(differing, test.pvalue, strict=True):
+            p_values[index] = float(p_value)
+    return p_values
 
 
 def smallest_p(n: int) -> float:

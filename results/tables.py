@@ -47,6 +47,12 @@ class Table:
         """The same rows less the columns named."""
         return self._kept([column.name not in names for column in self.columns])
 
+    def of_panel(self, dataset: str, recognizer: str) -> Table:
+        """The rows of one (dataset, recognizer)."""
+        here = zip(self.rows, self.column("dataset"), self.column("recognizer"), strict=True)
+        rows = tuple(row for row, *names in here if names == [dataset, recognizer])
+        return Table(self.columns, rows)
+
     def column(self, name: str) -> list[Value]:
         """The values of the column `name`, from the first row to the last."""
         index = [column.name for column in self.columns].index(name)

@@ -7,6 +7,8 @@ import pytest
 from results.frontier import frontiers
 from results.plots import COLUMN_WIDTH_IN, macs_unit, method_styles, pareto_figure, save_pareto
 
+MARKERS = {"*", "o", "s"}
+
 
 @pytest.fixture
 def records(make_record):
@@ -48,9 +50,10 @@ def test_every_mean_is_drawn_where_it_was_measured(records):
     figure = pareto_figure(panels)
     for axes, frontier in zip(figure.axes, panels, strict=True):
         drawn = {
-            (round(float(line.get_xdata()[0]), 6), round(float(line.get_ydata()[0]), 6))
+            (round(float(x), 6), round(float(y), 6))
             for line in axes.lines
-            if len(line.get_xdata()) == 1
+            if line.get_marker() in MARKERS
+            for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
         }
         expected = {
             (round(c.macs.mean / 1e9, 6), round(100 * c.accuracy.mean, 6)) for c in frontier.cells

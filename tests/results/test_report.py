@@ -18,6 +18,10 @@ FILES = {
     "table.tex",
     "pareto.png",
     "pareto.pdf",
+    "pareto.svg",
+    "pareto-column.pdf",
+    "pareto-column.svg",
+    "report.html",
 }
 
 
@@ -47,7 +51,7 @@ def test_all_files_are_written_and_named(records, tmp_path):
 
 
 def test_the_text_files_are_the_same_each_time(records, tmp_path):
-    formats = ("csv", "md", "tex")
+    formats = ("csv", "md", "tex", "html", "svg")
     first = write_report(records, tmp_path / "a", "Title", formats)
     again = write_report(records, tmp_path / "b", "Title", formats)
     assert {n: p.read_text() for n, p in first.items()} == {
@@ -75,7 +79,9 @@ def test_a_sweep_in_which_all_failed_is_still_reported(make_record, tmp_path):
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(records, tmp_path):
-    with pytest.raises(ValueError, match=r"must be of csv, md, tex, png, pdf, but got \['gif'\]"):
+    with pytest.raises(
+        ValueError, match=r"must be of csv, md, tex, html, png, pdf, svg, but got \['gif'\]"
+    ):
         write_report(records, tmp_path / "out", "Title", ["csv", "gif"])
     assert not (tmp_path / "out").exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from results.stats import (
     holm,
     mean_interval,
     paired_difference,
+    paired_differences,
     smallest_p,
     verdict,
 )
@@ -158,3 +160,15 @@ def test_the_interval_is_around_the_mean(values):
 def test_a_mean_needs_finite_values(values):
     with pytest.raises(ValueError, match="must be finite"):
         mean_interval(values)
+
+
+def test_many_differences_at_once_are_those_one_by_one():
+    rng = np.random.default_rng(0)
+    pairs = [
+        (dict(enumerate(rng.random(n))), dict(enumerate(rng.random(n))))
+        for n in (0, 1, 2, 3, 5, 5, 5, 8, 16, 16)
+    ]
+    pairs += [(pairs[4][0], pairs[4][0]), ({0: 0.5, 1: 0.5, 7: 1.0}, {0: 0.4, 1: 0.4, 8: 1.0})]
+    together = paired_differences(pairs)
+    alone = [paired_difference(*pair) for pair in pairs]
+    assert [repr(difference) for difference in together] == [repr(d) for d in alone]

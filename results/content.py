@@ -1,0 +1,100 @@
+"""Content: what every form of a report is made from, computed once from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .comparisons import SUBJECT
+from .frontier import Frontier, frontiers
+from .record import Record
+from .tables import Table, cell_table, comparison_table, hypervolume_table
+
+NOTES = (
+    "Accuracies are means over seeds with 95 % t-intervals. GMACs are executed multiply-adds of "
+    "one view of one clip, gates and cheap operations included. Over budget and failed count "
+    "seeds; means are over the others' figures and, where over budget, at what was reached. "
+    "On the frontier: no cell executes less and is as accurate. rho is the share of the saved "
+    "MACs that is saved time too."
+)
+COMPARISON_NOTES = (
+    "Differences are paired by seed, with a BCa bootstrap interval, and tested by sign flips; "
+    "p-values are adjusted after Holm over all comparisons on one data set and recognizer."
+)
+HYPERVOLUME_NOTES = (
+    "The area that a method's points dominate, of share of the dense MACs against accuracy; "
+    "reference point: all of the MACs, no accuracy."
+)
+
+
+class Claim(NamedTuple):
+    """Something that was claimed beforehand, and what became of it."""
+
+    claim: str
+    verdict: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """A sweep's cells, tables and failures. Every record is in a cell of `frontiers`."""
+
+    title: str
+    frontiers: list[Frontier]
+    cells: Table
+    comparisons: Table
+    hypervolumes: Table
+    failed: list[Record]
+    claims: tuple[Claim, ...] = ()
+    num_missing: int = 0
+    """Trials of the sweep that have no record, so that nothing here is of them."""
+
+    @property
+    def records(self) -> list[Record]:
+        """All records, panel by panel and cell by cell."""
+        cells = [cell for panel in self.frontiers for cell in panel.cells]
+        return [record for cell in cells for record in (*cell.runs, *cell.failed)]
+
+
+def content_of(
+    records: Sequence[Record],
+    title: str,
+    subject: str = SUBJECT,
+    claims: Sequence[Claim] = (),
+    num_missing: int = 0,
+) -> Content:
+    """Compute what there is to show.
+
+    Raises:
+        ValueError: there are no records, or labels do not tell trials apart.
+    """
+    if not records:
+        raise ValueError("A report needs at least one record, but got none.")
+    panels = frontiers(records)
+    return Content(
+        title=title,
+        frontiers=panels,
+        cells=cell_table(panels),
+        comparisons=comparison_table(panels, subject),
+        hypervolumes=hypervolume_table(panels),
+        failed=[run for panel in panels for cell in panel.cells for run in cell.failed],
+        claims=tuple(claims),
+        num_missing=num_missing,
+    )
+
+
+def failures(failed: Sequence[Record]) -> list[str]:
+    """One line a failed trial: which it is, and why it has no figures."""
+    return [
+        f"{r.key}: {r.recognizer} {r.method} on {r.dataset}, seed {r.seed}: {reason(r)}"
+        for r in failed
+    ]
+
+
+def reason(record: Record) -> str:
+    """Why a trial has no figures, in one line."""
+    if record.failure is None:
+        return "ended without figures"
+    first_line = record.failure.message.strip().partition("\n")[0]
+    return f"{record.failure.kind}: {first_line}"
