@@ -100,6 +100,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
                 results = step(results)
         return results
 
+    def as_tested(self) -> ClipDataset:
+        """Return the same clips as testing sees them: centre frames, centre crop."""
+        classes = self.metainfo["classes"]
+        return ClipDataset(self.items, self._source, self._shape, classes, seed=None)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> ClipDataset:
         # MMEngine copies the loader's settings, data set included; the frames may be gigabytes
         return self

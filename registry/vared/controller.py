@@ -174,14 +174,23 @@ NUM_CALIBRATION_CLIPS = 128
 
 
 def _sample_batches(runner: Any) -> Sequence[Any]:
-    """The same training clips each time, spread over the list, in batches of the loader's size."""
+    """The same training clips each time, spread over the list, in batches of the loader's size.
+
+    As testing sees them, where the data set can show them so: augmentation shifts what gates see,
+    all clips' alike, and one layer's gate is enough to miss the window.
+    """
     loader = runner.train_dataloader
-    size = len(loader.dataset)
+    dataset = loader.dataset.as_tested() if _can_be_tested(loader.dataset) else loader.dataset
+    size = len(dataset)
     chosen = range(0, size, max(1, size // NUM_CALIBRATION_CLIPS))
-    clips = [loader.dataset[i] for i in chosen][:NUM_CALIBRATION_CLIPS]
+    clips = [dataset[i] for i in chosen][:NUM_CALIBRATION_CLIPS]
     collate: Callable[[list[Any]], Any] = loader.collate_fn
     step = loader.batch_size or 1
     return [collate(clips[i : i + step]) for i in range(0, len(clips), step)]
+
+
+def _can_be_tested(dataset: Any) -> bool:
+    return hasattr(dataset, "as_tested")
 
 
 def _mean_of_processes(share: Tensor) -> float:

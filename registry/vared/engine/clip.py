@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F  # noqa: N812
 
-from .gates import Route
+from .gates import Array, Route, pooled
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
 from .layer import DENSE, Layer
-from .values import Value, frames, pooled
+from .values import Value, frames
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ClipRun:
         self.macs = 0
         self.routes: dict[int, Route] = {}
         self._values: dict[str, Any] = {}
-        self._pooled: dict[str, Tensor] = {}
+        self._pooled: dict[tuple[str, bool], Array] = {}
 
     def __call__(self, x: Value) -> list[Tensor]:
         """Return what the backbone returns for the clip, as tensors."""
@@ -59,7 +59,6 @@ class ClipRun:
             self._values[step.output] = self._run(step, ending)
             for name in ending:
                 del self._values[name]
-                self._pooled.pop(name, None)
         return [_tensor(self._values[name]) for name in self.program.outputs]
 
     def _run(self, step: Step, ending: frozenset[str]) -> Any:
@@ -100,11 +99,12 @@ class ClipRun:
     def _decide(self, layer: Layer, source: str, x: Value) -> Route:
         """Run the gate. Convolutions that read the same value share its means."""
         elements = 0
-        if source not in self._pooled:
-            self._pooled[source] = pooled(x)
+        key = (source, layer.gate.keeps_time)
+        if key not in self._pooled:
+            self._pooled[key] = pooled(x, layer.gate.keeps_time)
             elements = x.data.numel()
         self.macs += layer.gate_macs(elements)
-        return layer.gate(self._pooled[source])
+        return layer.gate(self._pooled[key])
 
     def _pool(self, step: Pool) -> Value:
         x, pool = self._value(step.source), step.pool

@@ -1,11 +1,17 @@
 """Gates of one clip without the overhead of a dozen small tensor operations. Ours.
 
-Shape legend: T frames, C channels, D hidden units, S branches of an axis.
+Means over a map are a product with a row of ones, which reads it once as it lies in memory; `mean`
+of a tensor whose channels come last can take as long as the network. Copies are not read: their
+means are those of what they are copies of.
+
+Shape legend: as in `values`; D hidden units, S branches of an axis.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +20,7 @@ from torch import nn
 
 from ..gate import ALL_OFF_WEIGHT, Gate
 from .filters import affine
+from .values import Value
 
 Array = npt.NDArray[np.float32]
 
@@ -24,6 +31,56 @@ class Route:
 
     channel: tuple[float, ...]
     time: tuple[float, ...]
+
+    @cached_property
+    def live_channel(self) -> tuple[int, ...]:
+        """Indices of the live branches of the channel axis."""
+        return live_branches(self.channel)
+
+    @cached_property
+    def live_time(self) -> tuple[int, ...]:
+        """Indices of the live branches of the time axis."""
+        return live_branches(self.time)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether everything is computed and weighs one."""
+        return self.channel[0] == 1 == sum(self.channel) and self.time[0] == 1 == sum(self.time)
+
+
+def live_branches(weights: Sequence[float]) -> tuple[int, ...]:
+    """Return the indices of branches with a weight."""
+    return tuple([i for i, weight in enumerate(weights) if weight > 0])
+
+
+def pooled(value: Value, keeps_time: bool) -> Array:
+    """Return the mean over a map as if it were there in full: (C,), or (T, C) by frames."""
+    num_rows, height, width, channels = value.data.shape
+    area = height * width
+    row = _row(area, value.data.dtype, value.data.device)
+    sums = (row @ value.data.view(num_rows, area, channels))[:, 0].float().cpu().numpy()
+    means: Array = sums * np.float32(value.scale / area)
+    if not keeps_time:
+        means = _stand_for(num_rows, value.num_frames, value.repeats) @ means
+    elif value.repeats > 1:
+        means = means.repeat(value.repeats, 0)[: value.num_frames]
+    if value.copies is not None:
+        means = means[..., value.copies.source_array] * value.copies.factor_array
+    return means
+
+
+@lru_cache(maxsize=256)
+def _row(area: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return torch.ones(1, area, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=256)
+def _stand_for(num_rows: int, num_frames: int, repeats: int) -> Array:
+    """Share of the clip's frames that each row of data stands for: the last may be fewer."""
+    counts = np.full(num_rows, repeats, np.float32)
+    counts[-1] = num_frames - repeats * (num_rows - 1)
+    shares: Array = counts / np.float32(num_frames)
+    return shares
 
 
 class ClipGate:
@@ -49,11 +106,10 @@ class ClipGate:
             weight, bias = self.squeeze
             self.squeeze = (weight * scale[:, None], bias * scale + shift)
 
-    def __call__(self, pooled_TC: torch.Tensor) -> Route:
-        """Return the weights for a clip whose input has these means over space."""
-        means = pooled_TC.T.reshape(-1) if self.keeps_time else pooled_TC.mean(0)
+    def __call__(self, means: Array) -> Route:
+        """Return the weights for a clip whose input has these means: see `pooled`."""
         weight, bias = self.squeeze
-        hidden = weight @ means.cpu().numpy() + bias
+        hidden = weight @ (means.T.reshape(-1) if self.keeps_time else means) + bias
         if self.layer_norm is not None:
             hidden = _layer_norm(hidden, *self.layer_norm)
         weight, bias = self.excite
@@ -77,8 +133,9 @@ class ClipGate:
 
 
 def _layer_norm(hidden: Array, weight: Array, bias: Array, eps: float) -> Array:
-    centred = hidden - hidden.mean()
-    normal: Array = centred / np.sqrt((centred * centred).mean() + eps)
+    share = 1 / len(hidden)
+    centred = hidden - hidden.sum() * share
+    normal: Array = centred / np.sqrt(centred @ centred * share + eps)
     return normal * weight + bias
 
 

@@ -18,7 +18,7 @@ from ..rebuild import kept_sizes
 from .filters import Filters, affine
 from .gates import ClipGate, Route
 from .graph import Conv
-from .rebuilding import Rebuilder, live_branches
+from .rebuilding import Rebuilder
 from .values import Value, frames
 
 DENSE = Route((1.0,), (1.0,))
@@ -86,12 +86,12 @@ class Layer:
         Returns:
             The output, and whether `add` is in it.
         """
-        before = self.dynamic is not None and self.rebuilds_before and not _is_plain(route)
+        before = self.dynamic is not None and self.rebuilds_before and not route.is_plain
         filters = self.unfolded if before and hasattr(self, "unfolded") else self.filters
         x = self._readable(x, route, filters)
         step = self._step(route)
         data, repeats = self._input(x, step, filters)
-        adds = add is not None and _is_plain(route) and _alike(add, x.scale, repeats)
+        adds = add is not None and route.is_plain and _alike(add, x.scale, repeats)
         z = filters(
             data,
             self._num_kept(route),
@@ -107,7 +107,7 @@ class Layer:
         if not before:
             y = self._finish(y, normalised=self.folds, activated=isinstance(self.act, nn.ReLU))
         if self.dynamic is not None:
-            y = self.rebuilder(y, route.channel, route.time)
+            y = self.rebuilder(y, route)
             self.macs, self.rebuilder.macs = self.macs + self.rebuilder.macs, 0
         if before:
             y = self._finish(y, normalised=self.norm is None, activated=False)
@@ -116,14 +116,14 @@ class Layer:
     def _step(self, route: Route) -> int:
         if self.dynamic is None:
             return 1
-        return self.dynamic.rebuild_time.factors[live_branches(route.time)[0]]
+        return self.dynamic.rebuild_time.factors[route.live_time[0]]
 
     def _num_kept(self, route: Route) -> int:
         channels = self.filters.num_channels
         if self.dynamic is None:
             return channels
         kept = kept_sizes(channels, self.dynamic.rebuild_channel.factors)
-        return kept[live_branches(route.channel)[0]]
+        return kept[route.live_channel[0]]
 
     def _readable(self, x: Value, route: Route, filters: Filters) -> Value:
         """Write down what this layer cannot read lazily."""
@@ -177,11 +177,6 @@ class Layer:
 
 def _below(host: nn.Module, name: str | None) -> nn.Module | None:
     return None if name is None else host.get_submodule(name)
-
-
-def _is_plain(route: Route) -> bool:
-    """Whether everything is computed and weighs one."""
-    return route.channel[0] == 1 == sum(route.channel) and route.time[0] == 1 == sum(route.time)
 
 
 def _alike(add: Value, scale: float, repeats: int) -> bool:

@@ -16,12 +16,8 @@ from torch import Tensor
 
 from ..frames import first_frames, kept_frames
 from ..rebuild import Rebuild, kept_sizes
+from .gates import Route, live_branches
 from .values import Copies, Value
-
-
-def live_branches(weights: Sequence[float]) -> tuple[int, ...]:
-    """Return the indices of branches with a weight."""
-    return tuple(i for i, weight in enumerate(weights) if weight > 0)
 
 
 class Rebuilder:
@@ -48,19 +44,19 @@ class Rebuilder:
         self.macs = 0
         """Multiply-adds of blends and cheap operations since it was last set."""
 
-    def __call__(self, value: Value, channel: Sequence[float], time: Sequence[float]) -> Value:
+    def __call__(self, value: Value, route: Route) -> Value:
         """Rebuild.
 
         Args:
             value: What was computed, channels and frames of the largest live branches, or of fewer
                 frames where the input's frames were repeated.
-            channel: Weights of the channel branches.
-            time: Weights of the time branches.
+            route: What was computed, and how it is weighed.
         """
-        return self._frames(self._channels(value, channel), time)
+        value = self._channels(value, route.channel, route.live_channel)
+        return self._frames(value, route.time, route.live_time)
 
-    def _channels(self, value: Value, weights: Sequence[float]) -> Value:
-        rebuild, live = self.channel, live_branches(weights)
+    def _channels(self, value: Value, weights: Sequence[float], live: tuple[int, ...]) -> Value:
+        rebuild = self.channel
         weight = 1.0 if rebuild.unit and len(live) == 1 else sum(weights)
         if live == (0,):
             return replace(value, scale=value.scale * weight)
@@ -86,8 +82,8 @@ class Rebuilder:
         self.macs += total.numel() * len(live)
         return replace(value, data=total, is_view=False)
 
-    def _frames(self, value: Value, weights: Sequence[float]) -> Value:
-        rebuild, live = self.time, live_branches(weights)
+    def _frames(self, value: Value, weights: Sequence[float], live: tuple[int, ...]) -> Value:
+        rebuild = self.time
         weight = 1.0 if rebuild.unit and len(live) == 1 else sum(weights)
         if rebuild.kind != "copy" and live != (0,):
             return self._by_module(rebuild, value, weights, value.num_frames)

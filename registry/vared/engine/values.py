@@ -10,8 +10,11 @@ Shape legend: T frames, C channels, H height, W width; T' and C' of them are com
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -31,7 +34,21 @@ class Copies:
     source: Tensor
     factor: Tensor | None
 
-    @property
+    @cached_property
+    def source_array(self) -> NDArray[np.int64]:
+        """`source` for numpy."""
+        array: NDArray[np.int64] = self.source.cpu().numpy()
+        return array
+
+    @cached_property
+    def factor_array(self) -> NDArray[np.float32]:
+        """`factor` for numpy, ones where it is None."""
+        if self.factor is None:
+            return np.ones(1, np.float32)
+        array: NDArray[np.float32] = self.factor.cpu().numpy()
+        return array
+
+    @cached_property
     def keep_order(self) -> bool:
         """Whether the largest of some values is that of their copies: a maximum may be lazy."""
         return self.factor is None or bool((self.factor >= 0).all())
@@ -94,22 +111,3 @@ def frames(value: Value, index: list[int]) -> Tensor:
     if rows == list(range(len(value.data))):
         return value.data
     return value.data.index_select(0, torch.tensor(rows, device=value.data.device))
-
-
-def pooled(value: Value) -> Tensor:
-    """Return the mean over space, in full: (T, C), float32.
-
-    A product with a row of ones reads the map once as it lies in memory; `mean` of a tensor whose
-    channels come last can take as long as the network.
-    """
-    num_frames, height, width, channels = value.data.shape
-    ones = value.data.new_full((1, height * width), 1.0)
-    sums = (ones @ value.data.view(num_frames, height * width, channels))[:, 0]
-    means = sums.float() * (value.scale / (height * width))
-    if value.copies is not None:
-        means = means.index_select(1, value.copies.source)
-        if value.copies.factor is not None:
-            means = means * value.copies.factor
-    if value.repeats > 1:
-        means = means.repeat_interleave(value.repeats, 0)[: value.num_frames]
-    return means
