@@ -191,18 +191,16 @@ def _sum(residual: Value, y: Value, relu: bool, *, may_write: bool) -> Value:
     total = residual.all_channels().repeated(repeats)
     if total.data is residual.data and (residual.is_view or not may_write):
         total = replace(total, data=total.data.clone(), is_view=False)
-    if y.copies is not None and y.copies.factor is not None:
+    num_rows, height, width, num_channels = total.data.shape
+    is_scaled = y.copies is not None and y.copies.factor is not None
+    if is_scaled or num_channels % y.data.shape[3]:
         y = y.all_channels()
-    times = y.repeats // repeats
-    if len(total.data) != len(y.data) * times:
-        y, times = y.repeated(repeats), 1
-    places = total.data.view(-1, times, *total.data.shape[1:])
-    alpha = y.scale / total.scale
-    start, num_channels = 0, places.shape[-1]
-    while start < num_channels:  # computed channels, over and over
-        part = y.data[:, None, ..., : num_channels - start]
-        places[..., start : start + part.shape[-1]].add_(part, alpha=alpha)
-        start += part.shape[-1]
+    if num_rows * repeats != len(y.data) * y.repeats:
+        y = y.repeated(repeats)
+    # one pass, in which a copy is read from its original
+    computed = y.data.shape[3]
+    places = total.data.view(len(y.data), -1, height, width, num_channels // computed, computed)
+    places.add_(y.data[:, None, :, :, None], alpha=y.scale / total.scale)
     if relu:
         total.data.relu_()
     return total

@@ -22,6 +22,8 @@ from torch import Tensor
 class Copies:
     """Channels that are copies: channel c is `factor[c]` times the computed channel `source[c]`.
 
+    The computed ones come first, and are copied in order, over and over: source[c] = c mod C'.
+
     Args:
         key: Layer and branch that made them, which names the filters folded for them.
         num_computed: C'.
@@ -89,7 +91,11 @@ class Value:
         """Return the value with its channels written down."""
         if self.copies is None:
             return self
-        data = self.data.index_select(3, self.copies.source)
+        kept, num_channels = self.copies.num_computed, len(self.copies.source)
+        # pieces side by side: looking single channels up takes a hundred times as long
+        ends = (min(kept, num_channels - start) for start in range(0, num_channels, kept))
+        pieces = [self.data[..., :end] for end in ends]
+        data = torch.cat(pieces, 3)
         if self.copies.factor is not None:
             data *= self.copies.factor.to(data.dtype)
         return replace(self, data=data, copies=None, is_view=False)
