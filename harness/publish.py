@@ -12,11 +12,19 @@ from results.record import Record
 from results.store import Reading, Store
 from results.tracking_uri import check_reachable, default_uri
 
+from .problems import UserError
+
 if TYPE_CHECKING:
-    from results.content import Content
+    from results.content import Claim, Content
 
 FORMATS = ("csv", "md", "tex", "html", "png", "pdf", "svg")
 PAGE = "report.html"
+
+EXPLAINED = "explained.yaml"
+"""Beside a sweep's records, written by a person: why flagged figures are as good as they are."""
+
+MAX_CLAIMS = 100
+"""Verdicts on the page; `harness reproduce` tells all."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,37 @@ def publish(store: Store, name: str, formats: Sequence[str] | None = None) -> Pu
     if not reading.records:
         return Published(reading, None, (copy,))
     num_missing = len(reading.missing) + len(reading.damaged)
-    content = content_of(reading.records, sweep.title, num_missing=num_missing)
+    explained = explanations(store.sweep_folder(name))
+    content = content_of(reading.records, sweep.title, num_missing=num_missing, explained=explained)
+    content = content.with_claims(claims(content))
     files = write_content(content, store.sweep_folder(name), formats or FORMATS)
     return Published(reading, content, (copy, *files.values()))
+
+
+def explanations(sweep_folder: Path) -> dict[str, str]:
+    """Return why flagged figures are as good as they are: by the flag's name, in a person's words.
+
+    Raises:
+        UserError: The file is there, but is no mapping of names to sentences.
+    """
+    from .document import read_mapping
+
+    path = sweep_folder / EXPLAINED
+    if not path.exists():
+        return {}
+    found = read_mapping(path)
+    if wrong := [name for name, text in found.items() if not isinstance(text, str) or not text]:
+        raise UserError(f"{path}: each flag takes a sentence, but {wrong[0]!r} has none")
+    return {str(name): text.strip() for name, text in found.items()}
+
+
+def claims(content: Content) -> list[Claim]:
+    """Return the paper's claims that the records say something about, at most `MAX_CLAIMS`."""
+    from results.published import CLAIMS
+    from results.verdicts import judge
+
+    judged = judge(CLAIMS, content.frontiers)
+    return [verdict.claim for verdict in judged if verdict.word != "NOT RUN"][:MAX_CLAIMS]
 
 
 def mirror(published: Published, name: str, uri: str | None) -> None:

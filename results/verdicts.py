@@ -105,9 +105,10 @@ def _count(one: Published, check: Count, found: Counted | str) -> Verdict:
     agrees = abs(off) <= check.tolerance + _EPSILON
     shape = "x".join(map(str, found.input_shape))
     decimals = len(check.printed.partition(".")[2]) + 2
+    percent = round(100 * off / float(check.printed), 2) + 0.0  # never -0.00
     evidence = (
         f"{own:.{decimals}f} {check.unit} counted, {check.printed} printed: "
-        f"{100 * off / float(check.printed):+.2f} % (input {shape})"
+        f"{percent:+.2f} % (input {shape})"
     )
     if agrees:
         return Verdict(one, "REPRODUCED", evidence)

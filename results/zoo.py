@@ -42,7 +42,7 @@ _ZOO_ROWS = (
     ),
     _Zoo(
         "zoo-tsm-r50-8",
-        "TSM ResNet-50 1x1x8, 50 epochs",
+        "TSM ResNet-50 1x1x8",
         "tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb.py",
         "8 frames at 224",
         "32.88",
@@ -52,7 +52,7 @@ _ZOO_ROWS = (
     ),
     _Zoo(
         "zoo-tsm-r50-16",
-        "TSM ResNet-50 1x1x16, 50 epochs",
+        "TSM ResNet-50 1x1x16",
         "tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x16-50e_kinetics400-rgb.py",
         "16 frames at 224",
         "65.75",
