@@ -333,6 +333,21 @@ def check(
     _exit(check(_name(sweep), _name(against), Store(runs), as_json, _console()))
 
 
+@app.command(epilog="Example: harness export quick --out quick.zip")
+def export(
+    sweep: OfSweep,
+    runs: Runs = RUNS,
+    out: Annotated[Path | None, typer.Option(help="The zip; else in the sweep's folder.")] = None,
+) -> None:
+    """Pack a sweep into a zip that another lab can rerun: code, environment, records, checklist."""
+    from results.store import Store
+
+    from .export import export
+
+    asked = Path(sweep) if sweep.endswith((".yaml", ".yml")) else None
+    _exit(export(Store(runs), _name(sweep), asked, out, _console()))
+
+
 @app.command(epilog="Example: harness doctor budgets.yaml")
 def doctor(
     budgets: Annotated[
