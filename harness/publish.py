@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,12 +114,18 @@ def explanations(sweep_folder: Path) -> dict[str, str]:
 
 
 def claims(content: Content) -> list[Claim]:
-    """Return the paper's claims that the records say something about, at most `MAX_CLAIMS`."""
+    """Return the paper's claims that the records say something about, and if there are more."""
+    from results.citation import OnSweep
+    from results.content import Claim
     from results.published import CLAIMS
     from results.verdicts import judge
 
-    judged = judge(CLAIMS, content.frontiers)
-    return [verdict.claim for verdict in judged if verdict.word != "NOT RUN"][:MAX_CLAIMS]
+    on_sweep = [one for one in CLAIMS if isinstance(one.check, OnSweep)]
+    judged = (verdict for panel in content.frontiers for verdict in judge(on_sweep, [panel]))
+    found = list(islice((v.claim for v in judged if v.word != "NOT RUN"), MAX_CLAIMS + 1))
+    if len(found) > MAX_CLAIMS:
+        found[-1] = Claim("There are more", "NOT SHOWN", "`harness reproduce` tells all of them")
+    return found
 
 
 def mirror(published: Published, name: str, uri: str | None) -> None:

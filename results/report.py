@@ -104,8 +104,12 @@ def terminal(content: Content) -> RenderableType:
     parts += [Text(f"failed: {line}", style="red") for line in failures(content.failed)]
     parts += [
         Text(f"{verdict}: {claim}\n  {evidence}", style="yellow" if verdict == CHECK else "")
-        for claim, verdict, evidence in content.judged
+        for claim, verdict, evidence in content.flags
     ]
+    if content.claims:
+        counts = Counter(claim.verdict for claim in content.claims)
+        told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+        parts.append(Text(f"claims: {told}; `harness reproduce` says why"))
     return Group(*parts)
 
 
