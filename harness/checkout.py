@@ -12,9 +12,8 @@ from pathlib import Path
 
 from results.record import Record
 
-from .run import code_revision
+from .run import CHECKOUT, code_revision
 
-ROOT = Path(__file__).parent.parent
 SOURCE, TOOLS, CHANGES = "code/source.tar", "code/tools.tar", "code/changes.diff"
 
 
@@ -64,17 +63,17 @@ class Code:
         return f"source.tar is revision {self.packed}; records name: {named}"
 
 
-def code_of(records: Sequence[Record]) -> Code:
+def code_of(records: Sequence[Record], root: Path = CHECKOUT) -> Code:
     """Return the files of the one revision that records name, else of this checkout's."""
     recorded = dict(Counter(record.code_revision for record in records).most_common())
-    here = code_revision()
-    packed, source = _source(_wanted(recorded, here)) if here else ("", b"")
+    here = code_revision(root)
+    packed, source = _source(root, _wanted(recorded, here)) if here else ("", b"")
     files = {SOURCE: source} if packed else {}
-    head, tools = _source([here.removesuffix("+")]) if here else ("", b"")
+    head, tools = _source(root, [here.removesuffix("+")]) if here else ("", b"")
     if head != packed:
         files[TOOLS] = tools
     if here.endswith("+"):
-        files[CHANGES] = _git("diff", "HEAD") or b""
+        files[CHANGES] = _git(root, "diff", "HEAD") or b""
     about = {"recorded": recorded, "here": here, "packed": packed}
     files["code/revision.json"] = (json.dumps(about, indent=2) + "\n").encode()
     return Code(recorded, here, packed, files)
@@ -86,17 +85,17 @@ def _wanted(recorded: dict[str, int], here: str) -> list[str]:
     return [*sole, here.removesuffix("+")]
 
 
-def _source(revisions: Sequence[str]) -> tuple[str, bytes]:
+def _source(root: Path, revisions: Sequence[str]) -> tuple[str, bytes]:
     for revision in revisions:
-        source = _git("archive", "--format=tar", revision)
+        source = _git(root, "archive", "--format=tar", revision)
         if source:
             return revision, source
     return "", b""
 
 
-def _git(*words: str) -> bytes | None:
+def _git(root: Path, *words: str) -> bytes | None:
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None

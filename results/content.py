@@ -29,7 +29,8 @@ HYPERVOLUME_NOTES = (
 )
 CLAIM_NOTES = (
     "CHECK: too good to be believed before it is explained. Other verdicts are on what was claimed "
-    "beforehand; no loss means that a paired interval rules out a loss fixed beforehand."
+    "beforehand. No loss: the paired interval and a one-sided sign-flip test rule out a loss of as "
+    "many points as was fixed beforehand. WITHIN NOISE: neither claim nor opposite is shown."
 )
 
 CHECK = "CHECK"

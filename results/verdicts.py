@@ -174,7 +174,7 @@ def _without_loss(one: Published, cells: Sequence[Cell], dense: Cell) -> Iterato
     for i, (cell, difference) in enumerate(zip(cells, differences, strict=True)):
         if i in adjusted:
             word, why = _decided(difference, adjusted[i], len(tested))
-            yield Verdict(one, word, f"{_told(cell, difference)}; {why}", place(cell))
+            yield Verdict(one, word, f"{_told(cell, dense, difference)}; {why}", place(cell))
         else:
             why = f"an interval needs {MIN_PAIRS} paired seeds, but there are {difference.n}"
             yield Verdict(one, "NOT RUN", why, place(cell))
@@ -192,11 +192,13 @@ def _decided(shifted: PairedDifference, p_adjusted: float, num_cells: int) -> tu
     return "WITHIN NOISE", f"a loss of {100 * MARGIN:g} points is neither shown nor ruled out, {p}"
 
 
-def _told(cell: Cell, shifted: PairedDifference) -> str:
+def _told(cell: Cell, dense: Cell, shifted: PairedDifference) -> str:
+    its = dense.accuracy_by_seed().values()
     low, high = (100 * ((end or 0.0) - MARGIN) for end in (shifted.low, shifted.high))
     over = f", {cell.num_infeasible} over budget" if cell.num_infeasible else ""
     return (
         f"saved {100 * (1 - (cell.share or 0)):.1f} %{over}; accuracy "
-        f"{100 * (shifted.mean - MARGIN):+.1f} points from dense, 95 % from {low:+.1f} to "
-        f"{high:+.1f}, paired by seed, n = {shifted.n}"
+        f"{100 * (shifted.mean - MARGIN):+.1f} points from dense ({100 * min(its):.1f} to "
+        f"{100 * max(its):.1f} % by seed), 95 % from {low:+.1f} to {high:+.1f}, paired by seed, "
+        f"n = {shifted.n}"
     )

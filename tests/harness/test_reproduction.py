@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from harness.budgets import load, parse
+from harness.checkout import code_of
 from harness.cli import main
 from harness.expand import expand
 from harness.publish import publish
@@ -391,3 +392,57 @@ def test_trials_of_several_recipes_are_no_one_file() -> None:
     assert "several recipes" in resolved.note
     nothing = [record.model_copy(update={"trial": {}}) for record in records_of(DOCUMENT)]
     assert resolve("small", nothing, ()).text == ""
+
+
+def git(root: Path, *words: str) -> str:
+    own = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+    done = subprocess.run(["git", "-C", root, *own, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    root = tmp_path / "checkout"
+    root.mkdir()
+    git(root, "init", "--quiet")
+    (root / "code.py").write_text("first = 1\n")
+    git(root, "add", "code.py")
+    git(root, "commit", "--quiet", "-m", "First")
+    return root
+
+
+def of_revision(revision: str) -> Record:
+    return records_of(DOCUMENT)[0].model_copy(update={"code_revision": revision})
+
+
+def test_the_revision_that_records_name_is_packed(checkout: Path) -> None:
+    first = git(checkout, "rev-parse", "HEAD")
+    (checkout / "code.py").write_text("second = 2\n")
+    git(checkout, "commit", "--quiet", "-a", "-m", "Second")
+    second = git(checkout, "rev-parse", "HEAD")
+    code = code_of([of_revision(first)], checkout)
+    assert (code.packed, code.here, code.is_exact) == (first, second, True)
+    assert b"first = 1" in code.files["code/source.tar"]
+    assert b"second = 2" in code.files["code/tools.tar"]
+    assert "code/changes.diff" not in code.files
+    assert second in code.unpacking
+
+
+def test_what_is_modified_is_told_and_packed_beside_it(checkout: Path) -> None:
+    head = git(checkout, "rev-parse", "HEAD")
+    (checkout / "code.py").write_text("first = 3\n")
+    code = code_of([of_revision(f"{head}+"), of_revision(head)], checkout)
+    assert code.here == f"{head}+"
+    assert not code.is_exact
+    assert b"+first = 3" in code.files["code/changes.diff"]
+    assert "code/tools.tar" not in code.files
+    assert f"records name: {head}+, {head}" in code.sentence
+
+
+def test_unknown_revisions_and_no_checkout(checkout: Path, tmp_path: Path) -> None:
+    code = code_of([of_revision("0" * 40)], checkout)
+    assert (code.packed, code.is_exact) == (git(checkout, "rev-parse", "HEAD"), False)
+    outside = code_of([of_revision("")], tmp_path)
+    assert list(outside.files) == ["code/revision.json"]
+    assert outside.sentence == "no checkout was at hand, so no source is packed"
