@@ -289,6 +289,65 @@ def sync(
     _exit(commands.sync(store, name, uri, _console()))
 
 
+@app.command(epilog="Example: harness reproduce quick --only paper")
+def reproduce(
+    sweep: Annotated[
+        str,
+        typer.Argument(
+            help="A sweep, its budgets.yaml, a folder with records or a file of them; without one "
+            "only what needs no records is checked."
+        ),
+    ] = "",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Ids of claims, or how they begin; again for more.")
+    ] = None,
+    runs: Runs = RUNS,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a claim is NOT REPRODUCED.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Hold published claims and figures against what can be measured here."""
+    from results.store import Store
+
+    from .reproduce import reproduce
+
+    named = _name(sweep) if sweep else None
+    _exit(reproduce(named, Store(runs), only or [], as_json, strict, _console()))
+
+
+@app.command(epilog="Example: harness check quick --against benchmarks/quick")
+def check(
+    sweep: Annotated[
+        str, typer.Argument(help="A sweep, its budgets.yaml, a folder with records or a file.")
+    ],
+    against: Annotated[str, typer.Option(help="The committed one, likewise.")],
+    runs: Runs = RUNS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare a sweep with a committed one; exit with 1 on a regression beyond noise."""
+    from results.store import Store
+
+    from .check import check
+
+    _exit(check(_name(sweep), _name(against), Store(runs), as_json, _console()))
+
+
+@app.command(epilog="Example: harness export quick --out quick.zip")
+def export(
+    sweep: OfSweep,
+    runs: Runs = RUNS,
+    out: Annotated[Path | None, typer.Option(help="The zip; else in the sweep's folder.")] = None,
+) -> None:
+    """Pack a sweep into a zip that another lab can rerun: code, environment, records, checklist."""
+    from results.store import Store
+
+    from .export import export
+
+    asked = Path(sweep) if sweep.endswith((".yaml", ".yml")) else None
+    _exit(export(Store(runs), _name(sweep), asked, out, _console()))
+
+
 @app.command(epilog="Example: harness doctor budgets.yaml")
 def doctor(
     budgets: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,19 @@ from results.record import Record
 from results.store import Reading, Store
 from results.tracking_uri import check_reachable, default_uri
 
+from .problems import UserError
+
 if TYPE_CHECKING:
-    from results.content import Content
+    from results.content import Claim, Content
 
 FORMATS = ("csv", "md", "tex", "html", "png", "pdf", "svg")
 PAGE = "report.html"
+
+EXPLAINED = "explained.yaml"
+"""Beside a sweep's records, written by a person: why flagged figures are as good as they are."""
+
+MAX_CLAIMS = 100
+"""Verdicts on the page; `harness reproduce` tells all."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,43 @@ def publish(store: Store, name: str, formats: Sequence[str] | None = None) -> Pu
     if not reading.records:
         return Published(reading, None, (copy,))
     num_missing = len(reading.missing) + len(reading.damaged)
-    content = content_of(reading.records, sweep.title, num_missing=num_missing)
+    explained = explanations(store.sweep_folder(name))
+    content = content_of(reading.records, sweep.title, num_missing=num_missing, explained=explained)
+    content = content.with_claims(claims(content))
     files = write_content(content, store.sweep_folder(name), formats or FORMATS)
     return Published(reading, content, (copy, *files.values()))
+
+
+def explanations(sweep_folder: Path) -> dict[str, str]:
+    """Return why flagged figures are as good as they are: by the flag's name, in a person's words.
+
+    Raises:
+        UserError: The file is there, but is no mapping of names to sentences.
+    """
+    from .document import read_mapping
+
+    path = sweep_folder / EXPLAINED
+    if not path.exists():
+        return {}
+    found = read_mapping(path)
+    if wrong := [name for name, text in found.items() if not isinstance(text, str) or not text]:
+        raise UserError(f"{path}: each flag takes a sentence, but {wrong[0]!r} has none")
+    return {str(name): text.strip() for name, text in found.items()}
+
+
+def claims(content: Content) -> list[Claim]:
+    """Return the paper's claims that the records say something about, and if there are more."""
+    from results.citation import OnSweep
+    from results.content import Claim
+    from results.published import CLAIMS
+    from results.verdicts import judge
+
+    on_sweep = [one for one in CLAIMS if isinstance(one.check, OnSweep)]
+    judged = (verdict for panel in content.frontiers for verdict in judge(on_sweep, [panel]))
+    found = list(islice((v.claim for v in judged if v.word != "NOT RUN"), MAX_CLAIMS + 1))
+    if len(found) > MAX_CLAIMS:
+        found[-1] = Claim("There are more", "NOT SHOWN", "`harness reproduce` tells all of them")
+    return found
 
 
 def mirror(published: Published, name: str, uri: str | None) -> None:

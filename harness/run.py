@@ -37,6 +37,9 @@ NUM_LATENCY_REPEATS = 20
 WINDOW = 0.05
 """A budget is met by a share at or under it and not more than this far below."""
 
+CHECKOUT = Path(__file__).parent.parent
+"""Where this code lies."""
+
 PACKAGES = ("torch", "mmengine", "mmcv-lite", "mmaction2", "numpy", "vared-harness")
 
 
@@ -229,9 +232,8 @@ def _params(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def code_revision() -> str:
-    """Return the commit of this checkout, "+" added where it is modified; "" outside one."""
-    root = Path(__file__).parent.parent
+def code_revision(root: Path = CHECKOUT) -> str:
+    """Return the commit of a checkout, "+" added where it is modified; "" outside one."""
     if not (root / ".git").exists():
         return ""
     git = ["git", "-C", str(root)]

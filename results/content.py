@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .comparisons import SUBJECT
 from .frontier import Frontier, frontiers
+from .guards import Flag, flags
 from .record import Record
 from .tables import Table, cell_table, comparison_table, hypervolume_table
 
@@ -26,6 +27,19 @@ HYPERVOLUME_NOTES = (
     "The area that a method's points dominate, of share of the dense MACs against accuracy; "
     "reference point: all of the MACs, no accuracy."
 )
+CLAIM_NOTES = (
+    "CHECK: too good to be believed before it is explained. Other verdicts are on what was claimed "
+    "beforehand. No loss: the paired interval and a one-sided sign-flip test rule out a loss of as "
+    "many points as was fixed beforehand. WITHIN NOISE: neither claim nor opposite is shown."
+)
+
+CHECK = "CHECK"
+"""The verdict on a figure that is too good, until somebody explains it."""
+
+EXPLAINED = "EXPLAINED"
+
+MAX_FLAGS = 50
+"""Figures that are too good shown one by one; of more only the number is told."""
 
 
 class Claim(NamedTuple):
@@ -47,8 +61,19 @@ class Content:
     hypervolumes: Table
     failed: list[Record]
     claims: tuple[Claim, ...] = ()
+    flags: tuple[Claim, ...] = ()
+    """Figures that are too good: CHECK, or EXPLAINED."""
     num_missing: int = 0
     """Trials of the sweep that have no record, so that nothing here is of them."""
+
+    @property
+    def judged(self) -> tuple[Claim, ...]:
+        """What is to be looked at first, then the claims."""
+        return (*self.flags, *self.claims)
+
+    def with_claims(self, claims: Sequence[Claim]) -> Content:
+        """The same content with these claims."""
+        return replace(self, claims=tuple(claims))
 
     @property
     def records(self) -> list[Record]:
@@ -63,8 +88,17 @@ def content_of(
     subject: str = SUBJECT,
     claims: Sequence[Claim] = (),
     num_missing: int = 0,
+    explained: Mapping[str, str] | None = None,
 ) -> Content:
     """Compute what there is to show.
+
+    Args:
+        records: the sweep's, in the order in which things are to appear.
+        title: of the report.
+        subject: name or label of the method that the others are compared with.
+        claims: what was claimed beforehand, and what became of it.
+        num_missing: trials of the sweep without a record.
+        explained: by name of a flag (see `guards.py`), why the figure is as good as it is.
 
     Raises:
         ValueError: there are no records, or labels do not tell trials apart.
@@ -80,8 +114,24 @@ def content_of(
         hypervolumes=hypervolume_table(panels),
         failed=[run for panel in panels for cell in panel.cells for run in cell.failed],
         claims=tuple(claims),
+        flags=tuple(_flagged(flags(panels), explained or {})),
         num_missing=num_missing,
     )
+
+
+def _flagged(found: Sequence[Flag], explained: Mapping[str, str]) -> Iterator[Claim]:
+    """CHECKs first, so that none is lost among what is explained."""
+    open_ones = [flag for flag in found if flag.name not in explained]
+    for flag in open_ones[:MAX_FLAGS]:
+        yield Claim(flag.guard, CHECK, f"{flag.sentence} [{flag.name}]")
+    if (more := len(open_ones) - MAX_FLAGS) > 0:
+        yield Claim(f"{more} more figures are too good", CHECK, "not shown one by one")
+    for flag in found:
+        if flag.name in explained:
+            evidence = f"{flag.sentence} [{flag.name}]. {explained[flag.name]}"
+            yield Claim(flag.guard, EXPLAINED, evidence)
+    for name in sorted(explained.keys() - {flag.name for flag in found}):
+        yield Claim("An explanation is of a figure there is", CHECK, f"nothing is flagged {name}")
 
 
 def failures(failed: Sequence[Record]) -> list[str]:

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from .charts import MAX_EPOCHS, Charts, charts
-from .content import COMPARISON_NOTES, HYPERVOLUME_NOTES, NOTES, Content, reason
+from .content import CLAIM_NOTES, COMPARISON_NOTES, HYPERVOLUME_NOTES, NOTES, Content, reason
 from .overview import overview
 from .render import is_numeric, texts
 from .spread import distributions, policy_maps
@@ -42,7 +42,12 @@ def page(content: Content) -> str:
         cells=_rows(content.cells.narrow()),
         comparisons=_rows(content.comparisons.narrow()),
         hypervolumes=_rows(content.hypervolumes),
-        notes={"cells": NOTES, "comparisons": COMPARISON_NOTES, "volumes": HYPERVOLUME_NOTES},
+        notes={
+            "claims": CLAIM_NOTES,
+            "cells": NOTES,
+            "comparisons": COMPARISON_NOTES,
+            "volumes": HYPERVOLUME_NOTES,
+        },
         distributions=distribution_panels,
         num_distributions_left_out=num_distributions_left_out,
         maps=maps,

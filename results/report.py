@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 
 from .comparisons import SUBJECT
 from .content import (
+    CHECK,
+    CLAIM_NOTES,
     COMPARISON_NOTES,
     HYPERVOLUME_NOTES,
     NOTES,
+    Claim,
     Content,
     content_of,
     failures,
@@ -25,7 +28,7 @@ from .files import write_atomic
 from .record import Record
 from .render import markdown_text, to_csv, to_latex, to_markdown, to_rich
 from .stats import CANNOT
-from .tables import Table
+from .tables import Column, Table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -99,6 +102,14 @@ def terminal(content: Content) -> RenderableType:
     if (more := len(content.frontiers) - MAX_PANELS_TOLD) > 0:
         parts.append(Text(f"... and {more} more recognizers on data sets: see the files\n"))
     parts += [Text(f"failed: {line}", style="red") for line in failures(content.failed)]
+    parts += [
+        Text(f"{verdict}: {claim}\n  {evidence}", style="yellow" if verdict == CHECK else "")
+        for claim, verdict, evidence in content.flags
+    ]
+    if content.claims:
+        counts = Counter(claim.verdict for claim in content.claims)
+        told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+        parts.append(Text(f"claims: {told}; `harness reproduce` says why"))
     return Group(*parts)
 
 
@@ -153,12 +164,19 @@ def _write_markdown(content: Content, folder: Path) -> list[Path]:
         parts += [COMPARISON_NOTES + "\n"]
     if content.hypervolumes.rows:
         parts += ["## Hypervolume\n", to_markdown(content.hypervolumes), HYPERVOLUME_NOTES + "\n"]
+    if content.judged:
+        parts += ["## Claims\n", to_markdown(_claim_table(content)), CLAIM_NOTES + "\n"]
     if content.failed:
         parts += [
             "## Failed trials\n",
             "\n".join(f"- {line}" for line in failures(content.failed)),
         ]
     return [_write(folder / "table.md", "\n".join(parts))]
+
+
+def _claim_table(content: Content) -> Table:
+    columns = tuple(Column(name, name) for name in Claim._fields)
+    return Table(columns, content.judged)
 
 
 def _write_latex(content: Content, folder: Path) -> list[Path]:
