@@ -82,6 +82,8 @@ def packages() -> Iterator[Finding]:
         return
     for text in requirements:
         requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue  # of an extra, or of another platform
         name, fix = requirement.name, f"pip install -c constraints.txt '{text}'"
         try:
             version = metadata.version(name)

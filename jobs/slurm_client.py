@@ -218,6 +218,7 @@ def passing(message: str) -> bool:
         "Transport endpoint is not connected",
         "Zero Bytes were transmitted",
         "did not answer",
+        " is DOWN",  # the last line of `scontrol show config`, which prints all others still
     )
     return any(sign in message for sign in signs)
 

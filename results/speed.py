@@ -127,7 +127,7 @@ def speed_figure(rows: Sequence[Row], title: str) -> Figure:
         _Panel([row for row in rows if _panel_of(row) == key], styles).draw(axes)
         axes.set_title(f"{key[0]}, batch {key[1]}")
     figure.legend(
-        handles=_handles(styles), loc="outside lower center", ncols=len(styles) + 2, frameon=False
+        handles=_handles(styles), loc="outside lower center", ncols=2 * num_columns, frameon=False
     )
     return figure
 

@@ -11,7 +11,7 @@ from harness import doctor
 
 
 def test_packages_that_lack_or_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = ["pytest>=1", "pytest<1", "no-such-package>=2"]
+    wanted = ["pytest>=1", "pytest<1", "no-such-package>=2", "of-an-extra>=1; extra == 'bench'"]
     monkeypatch.setattr(metadata, "requires", lambda name: wanted)
     fine, old, absent = doctor.packages()
     assert fine.verdict == "ok"

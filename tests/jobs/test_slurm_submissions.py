@@ -162,9 +162,12 @@ def test_what_is_under_way_is_seen_followed_and_ended(slurm, executor, tmp_path)
     slurm.until(lambda: set(slurm.jobs()) == {runs_on.job})
     assert [seen.state for seen in look(folders).values()] == ["cancelled", "cancelled", "runs"]
 
+    driver = Driver(executor(), [one.call for one in (waits, runs, runs_on)])
+    # what runs on must still do so when the driver looks for it
+    slurm.until(lambda: waits.waits_at(1) and runs.waits_at(1, attempt=2))
     for one in (waits, runs, runs_on):
         one.let(1)
-    ended = Driver(executor(), [one.call for one in (waits, runs, runs_on)]).outcomes()
+    ended = driver.outcomes()
     waits.check_done(ended["waits"], began=[0])
     runs.check_done(ended["runs"], began=[0, 1])
     runs_on.check_done(ended["runs on"], began=[0])
