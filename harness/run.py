@@ -103,7 +103,7 @@ def measure(
     own_macs = _own_macs(prepared, bench)
     evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)
     macs = _macs(prepared, evaluation, bench)
-    fast = accelerate(prepared.model)
+    fast, why_not = _accelerated(prepared)
     return Record(
         key=trial.key,
         status="ok",
@@ -131,7 +131,7 @@ def measure(
         environment=environment(),
         started_at=started.isoformat(timespec="seconds"),
         finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        warnings=(*bench.splits.warnings, *prepared.notes),
+        warnings=(*bench.splits.warnings, *prepared.notes, *why_not),
         unreadable_clips=evaluation.unreadable,
     )
 
@@ -201,14 +201,19 @@ def _macs(prepared: Prepared, evaluation: Evaluation, bench: Bench) -> Macs:
     )
 
 
+def _accelerated(prepared: Prepared) -> tuple[Any, tuple[str, ...]]:
+    """The recognizer in the engine; a backbone it cannot run loses those figures, not the trial."""
+    try:
+        return accelerate(prepared.model), ()
+    except ValueError as error:
+        return None, (f"not timed in the engine: {error}",)
+
+
 def _latency(prepared: Prepared, fast: Any, bench: Bench) -> Latency:
     dense = build(bench.config, bench.example).to(_device(prepared)).eval()
-    recognizers = {
-        "dense_": dense,
-        "": prepared.model,
-        "engine_dense_": accelerate(dense),
-        "engine_": fast,
-    }
+    recognizers = {"dense_": dense, "": prepared.model}
+    if fast is not None:
+        recognizers |= {"engine_dense_": accelerate(dense), "engine_": fast}
     timings = compare(recognizers, bench.splits.val, NUM_LATENCY_REPEATS)
     figures = {
         f"{prefix}{name}": ms for prefix, t in timings.items() for name, ms in vars(t).items()
@@ -216,7 +221,11 @@ def _latency(prepared: Prepared, fast: Any, bench: Bench) -> Latency:
     return Latency(**figures, num_repeats=NUM_LATENCY_REPEATS, num_threads=torch.get_num_threads())
 
 
-def _engine_check(fast: Any, trial: Trial, bench: Bench, evaluation: Evaluation) -> EngineCheck:
+def _engine_check(
+    fast: Any, trial: Trial, bench: Bench, evaluation: Evaluation
+) -> EngineCheck | None:
+    if fast is None:
+        return None
     return EngineCheck(**vars(check_engine(fast, bench.splits.val, trial.recipe.batch, evaluation)))
 
 

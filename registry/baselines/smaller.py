@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +58,14 @@ class _Smaller(Method):
                 return Prepared(model, notes=(note,))
         raise ValueError(f"`budget` {budget:g} cannot be met by fewer {self.axis} here")
 
-    def _size(self, inputs: Tensor) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _size(self, inputs: Tensor) -> int: ...
 
-    def _reduced(self, inputs: Tensor, size: int) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _reduced(self, inputs: Tensor, size: int) -> Tensor: ...
 
-    def _config(self, config: dict[str, Any], size: int) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _config(self, config: dict[str, Any], size: int) -> dict[str, Any]: ...
 
 
 class _Frames(_Smaller):

@@ -104,7 +104,7 @@ def trace(backbone: nn.Module) -> Program:
     """Trace a backbone in evaluation.
 
     Raises:
-        ValueError: Its code cannot be traced, with the reason.
+        ValueError: Its code cannot be traced, or reads a parameter of its own, with the reason.
     """
     try:
         graph = _Tracer().trace(backbone)
@@ -114,10 +114,10 @@ def trace(backbone: nn.Module) -> Program:
         ) from error
     steps: list[Step] = []
     for node in graph.nodes:
-        if node.op not in ("placeholder", "output", "get_attr"):
-            steps += _steps(node, backbone)
         if node.op == "get_attr":
-            steps.append(Call(node.name, node))
+            raise ValueError(f"{type(backbone).__name__} reads its {node.target} outside a module")
+        if node.op not in ("placeholder", "output"):
+            steps += _steps(node, backbone)
     source = next(node.name for node in graph.nodes if node.op == "placeholder")
     returned = next(node for node in graph.nodes if node.op == "output").args[0]
     outputs = tuple(n.name for n in returned) if isinstance(returned, tuple) else (returned.name,)

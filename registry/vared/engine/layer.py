@@ -39,6 +39,7 @@ class Layer:
         self.shift: Any = _below(step.host, step.stage.shift)
         self.folds = self.norm is None or isinstance(self.norm, _BatchNorm)
         self.filters = Filters(conv, self.norm if self.folds else None, dtype)
+        self.unfolded = self.filters
         self.dynamic = step.layer
         self.macs = 0
         """Multiply-adds of convolutions and rebuilding since it was last set."""
@@ -87,7 +88,7 @@ class Layer:
             The output, and whether `add` is in it.
         """
         before = self.dynamic is not None and self.rebuilds_before and not route.is_plain
-        filters = self.unfolded if before and hasattr(self, "unfolded") else self.filters
+        filters = self.unfolded if before else self.filters
         x = self._readable(x, route, filters)
         step = self._step(route)
         data, repeats = self._input(x, step, filters)
