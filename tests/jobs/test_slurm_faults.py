@@ -66,7 +66,7 @@ def test_slow_stories_side_by_side(slurm, executor, submissions, tmp_path):
     errors = {name: error for name, story in told.items() if (error := story.exception())}
     for error in errors.values():
         raise error
-    assert not slurm.jobs()
+    slurm.until(lambda: not slurm.jobs())
 
 
 def time_runs_out(slurm, executor, place):
