@@ -10,10 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs.backends import BACKENDS
+from jobs.ray_job import RayJob
 from jobs.underway import look
 from results.store import Store
 from results.tracking_uri import TrackingError
 
+from . import allocation
 from .budgets import BudgetsError, Sweep, load
 from .concerns import concerns
 from .cost import Cost, estimate, experience
@@ -125,6 +127,9 @@ def run_sweep(request: Request, console: Console, manner: Manner | None = None) 
     """
     manner = manner or Manner()
     _try_places(request.sweep, request.settings)
+    folder = request.store.sweep_folder(request.sweep.name) / "executor"
+    if job := allocation.under_way(request.sweep, folder):
+        return _run_elsewhere(request, job, console, manner.detach)
     with sole_sweep(request.store, request.sweep.name):
         plan = prepare(request.sweep, request.trials, request.settings)
         todo = plan.todo(manner.again(plan))
@@ -132,11 +137,11 @@ def run_sweep(request: Request, console: Console, manner: Manner | None = None) 
         show_concerns(console, request.concerns)
         if todo and manner.confirm and not manner.confirm(cost_of(request, todo)):
             return 0
-        if manner.detach:
-            return _detach(request, todo, console)
-        tally = _run(request, todo, console)
-        left_alone = [trial for trial in plan.failed if trial not in todo]
-        return _end(request, console, len(left_alone), tally)
+        if not todo or not allocation.is_elsewhere(request.sweep):
+            return _run_here(request, plan, todo, console, manner.detach)
+    # without the lock, which the job takes
+    job = allocation.send(request.sweep, folder)
+    return _run_elsewhere(request, job, console, manner.detach)
 
 
 def again_failed(plan: Plan) -> Again:
@@ -165,7 +170,12 @@ def again_stopped(plan: Plan) -> Again:
 
 def dry_run(request: Request, console: Console) -> int:
     """Show what a sweep would run and what it would cost; nothing is written."""
-    for script in preview(request.sweep, _show_todo(request, console), request.settings):
+    todo = _show_todo(request, console)
+    if allocation.is_elsewhere(request.sweep):
+        scripts = [allocation.script(request.sweep)]
+    else:
+        scripts = preview(request.sweep, todo, request.settings)
+    for script in scripts:
         line(console, f"\nsbatch would be given:\n{script}")
     return 0
 
@@ -282,6 +292,29 @@ def _published(store: Store, name: str, formats: Sequence[str] | None = None) ->
     except (LookupError, ValueError) as error:
         raise UserError(str(error)) from error
     return publish(store, name, formats)
+
+
+def _run_here(
+    request: Request, plan: Plan, todo: Sequence[Trial], console: Console, detach: bool
+) -> int:
+    if detach:
+        return _detach(request, todo, console)
+    tally = _run(request, todo, console)
+    left_alone = [trial for trial in plan.failed if trial not in todo]
+    return _end(request, console, len(left_alone), tally)
+
+
+def _run_elsewhere(request: Request, job: RayJob, console: Console, detach: bool) -> int:
+    allocation.introduce(job, console)
+    if detach:
+        return 0
+    try:
+        allocation.watch(job, console)
+    except KeyboardInterrupt:
+        line(console, "Interrupted; the job runs on.")
+        return INTERRUPTED
+    plan = make_plan(request.trials, request.store)
+    return 1 if plan.failed or plan.missing else 0
 
 
 def _detach(request: Request, todo: Sequence[Trial], console: Console) -> int:

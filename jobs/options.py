@@ -71,6 +71,14 @@ class RayOptions(Options):
     join_timeout_s: PositiveInt = Field(
         default=120, description="Seconds that Ray may take to come up on all `nodes`."
     )
+    setup: tuple[str, ...] = Field(
+        default=(),
+        description="Shell lines before the command in the job that a sweep outside of any "
+        "allocation submits for its `nodes`.",
+    )
+    sbatch: dict[str, str | int | bool] = Field(
+        default={}, description="Options of sbatch for that job, without the dashes."
+    )
     max_concurrent: PositiveInt | None = Field(
         default=None, description="Calls at once; by default as many as their resources allow."
     )
@@ -88,6 +96,8 @@ class RayOptions(Options):
     @model_validator(mode="after")
     def _allocation_is_the_cluster(self) -> Self:
         if self.nodes is None:
+            if self.setup or self.sbatch:
+                raise ValueError("`setup` and `sbatch` are for the job of `nodes`: say how many")
             return self
         if self.address:
             raise ValueError(

@@ -10,7 +10,6 @@ import contextlib
 import importlib.util
 import os
 import secrets
-import shlex
 import subprocess
 import sys
 import time
@@ -21,10 +20,10 @@ from .allocation import Node, nodes_of
 from .environment import clean_environment, import_path
 from .logs import tail
 from .ports import free_ports, listens
+from .ray_job import the_way_in
 
 PATIENCE_S = 20.0
 _GLANCE_S = 0.2
-_REQUEST = ("--ntasks-per-node=1", "--exclusive", "--mem=0")
 
 
 class RayAllocation:
@@ -83,7 +82,7 @@ class RayAllocation:
 
     def _nodes(self) -> list[Node]:
         if "SLURM_JOB_ID" not in os.environ:
-            raise ValueError(_how(self._num_nodes))
+            raise ValueError(the_way_in(self._num_nodes))
         nodes = nodes_of(os.environ)
         if len(nodes) < self._num_nodes:
             raise ValueError(
@@ -126,14 +125,28 @@ class RayAllocation:
         return self._folder / f"ray-{os.environ['SLURM_JOB_ID']}" / f"{name}.log"
 
     def _join(self, nodes: Sequence[Node], port: int) -> None:
-        from .ray_cluster import addresses, disconnect, join
+        from .ray_cluster import addresses, disconnect
 
-        join(nodes[0].address, port)
+        self._join_head(nodes[0], port)
         try:
             self._await(nodes, addresses)
         except BaseException:
             disconnect()
             raise
+
+    def _join_head(self, head: Node, port: int) -> None:
+        """Join, again while there is time: a head on a busy machine listens before it answers."""
+        from .ray_cluster import disconnect, join
+
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return join(head.address, port)
+            except ConnectionError:
+                disconnect()
+                if time.monotonic() > deadline or self._steps[head.name].poll() is not None:
+                    raise
+            time.sleep(_GLANCE_S)
 
     def _await(self, nodes: Sequence[Node], present: Callable[[], set[str]]) -> None:
         deadline = time.monotonic() + self._timeout_s
@@ -153,51 +166,6 @@ class RayAllocation:
 
 def _missing(nodes: Sequence[Node], present: set[str]) -> list[str]:
     return [node.name for node in nodes if node.address not in present]
-
-
-def batch_script(
-    num_nodes: int,
-    command: Sequence[str],
-    options: Mapping[str, str | int | bool] | None = None,
-    setup: Iterable[str] = (),
-) -> str:
-    """Return the file for sbatch that runs a command within an allocation of whole nodes.
-
-    Args:
-        num_nodes: As `nodes` in the options.
-        command: Such as ("harness", "sweep", "budgets.yaml").
-        options: Other options of sbatch, without the dashes; true means that it takes no value.
-        setup: Shell lines before the command.
-
-    Raises:
-        ValueError: An option contains a line break.
-    """
-    given = [
-        _directive(name, value) for name, value in (options or {}).items() if value is not False
-    ]
-    request = [f"--nodes={num_nodes}", *_REQUEST, *given]
-    lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in request)]
-    # exec: what SLURM signals to the job reaches the command
-    return "\n".join([*lines, *setup, f"exec {shlex.join(command)}", ""])
-
-
-def _directive(name: str, value: str | int | bool) -> str:
-    option = f"--{name}" if value is True else f"--{name}={shlex.quote(str(value))}"
-    if len(option.splitlines()) > 1:
-        raise ValueError(f"The option `{name}` must be one line, but got {value!r}")
-    return option
-
-
-def _how(num_nodes: int) -> str:
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    if not command.startswith("harness "):
-        command = "harness sweep budgets.yaml"
-    request = " ".join([f"--nodes={num_nodes}", *_REQUEST])
-    return (
-        f"`nodes: {num_nodes}` spreads over an allocation of SLURM's, and this process is in none. "
-        f"Submit it: `sbatch {request} --wrap={shlex.quote(command)}`, or wait for it: "
-        f"`salloc {request} srun --overlap --nodes=1 --ntasks=1 {command}`"
-    )
 
 
 _HEAD = ("--head", "--include-dashboard=false", "--disable-usage-stats")

@@ -157,3 +157,24 @@ def test_doctor_tries_a_node(lab: Lab) -> None:
     ):
         assert fact in shown
     assert "Nothing is broken." in shown
+
+
+@pytest.mark.timeout(400)  # Ray starts on two nodes
+def test_ray_on_nodes_is_submitted_from_outside(lab: Lab, slurm: Any) -> None:
+    lab.write(name="ray", nodes=2, sbatch={"partition": slurm.main, "time": 10})
+    shown = lab.run("sweep", "small.yaml", "--dry-run")
+    assert "#SBATCH --nodes=2\n" in shown and "#SBATCH --time=10\n" in shown
+    shown = lab.run("sweep", "small.yaml", "--detach", "--yes")
+    (job,) = slurm.jobs()
+    assert f"Job {job} runs this sweep on its nodes" in shown
+    shown = lab.run("sweep", "small.yaml")  # the same job is at it: watched, not sent again
+    assert f"Job {job} runs this sweep" in shown
+    assert "Trials of this run: 2 done." in shown
+    slurm.until(lambda: not slurm.jobs())
+    assert {lab.store.read_record(key).status for key in lab.keys} == {"ok"}
+
+
+def test_ray_on_nodes_that_slurm_refuses_is_told_in_its_words(lab: Lab, slurm: Any) -> None:
+    lab.write(name="ray", nodes=2, sbatch={"partition": "nope"})
+    assert "SLURM refused the job" in lab.run("sweep", "small.yaml", "--yes", code=2)
+    assert not slurm.jobs()

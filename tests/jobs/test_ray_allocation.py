@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from jobs import allocation, ports
 from jobs.options import RayOptions
 from jobs.ray import RayExecutor
-from jobs.ray_allocation import batch_script
+from jobs.ray_job import batch_script
 from jobs.testing import call, echo
 
 INSIDE = Path(__file__).with_name("within_an_allocation.py")
