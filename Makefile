@@ -10,6 +10,9 @@
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 
+# tests that need the cluster share one of them, and mostly wait
+TEST_PROCESSES ?= 2
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -37,7 +40,7 @@ sweep: $(VENV)/.installed
 	$(BIN)/harness sweep budgets.yaml
 
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadgroup
 
 slurm-up:
 	tests/cluster/slurm_cluster.sh up

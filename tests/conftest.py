@@ -133,6 +133,13 @@ class Cluster:
         self.idle()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that need the cluster wait for SLURM most of the time: one worker has them all."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The cluster of SLURM_CONF, or one for this run where HARNESS_REQUIRE_SLURM=1 or CI=true."""
