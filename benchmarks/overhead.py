@@ -51,7 +51,7 @@ def slurm(folder: Path, options: argparse.Namespace) -> None:
     """Ours against bare submitit."""
     import submitit
 
-    from jobs.slurm import SlurmExecutor
+    from jobs.slurm.executor import SlurmExecutor
 
     def bare(place: Path) -> None:
         executor = submitit.SlurmExecutor(place)
@@ -68,7 +68,7 @@ def slurm(folder: Path, options: argparse.Namespace) -> None:
 
 def ray(folder: Path, options: argparse.Namespace) -> None:
     """Ours against bare Ray Tune."""
-    from jobs.ray import RayExecutor
+    from jobs.ray.executor import RayExecutor
 
     def bare(place: Path) -> None:
         from ray import tune
@@ -90,7 +90,7 @@ def ray(folder: Path, options: argparse.Namespace) -> None:
 
 def start(folder: Path, options: argparse.Namespace) -> None:
     """How long a single call waits on an idle cluster."""
-    from jobs.slurm import SlurmExecutor
+    from jobs.slurm.executor import SlurmExecutor
 
     waits, returns = [], []
     with SlurmExecutor(folder / "executor", SlurmOptions()) as executor:
@@ -140,7 +140,7 @@ def fill(budgets: Path, runs: Path) -> None:
     from harness.plan import stored
     from harness.sweep import Settings
     from jobs.files import write_json
-    from jobs.slurm_ticket import Ticket, write_job, write_ticket
+    from jobs.slurm.ticket import Ticket, write_job, write_ticket
     from results.record import Accuracy, Macs, Record
 
     request = read_request(budgets, Settings(runs))

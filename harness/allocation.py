@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jobs import ray_job
 from jobs.logs import follow
 from jobs.options import RayOptions
-from jobs.ray_job import RayJob
-from jobs.slurm_client import SlurmError
+from jobs.ray import job as ray_job
+from jobs.ray.job import RayJob
+from jobs.slurm.client import SlurmError
 
 from .budgets import Sweep
 from .problems import UserError

@@ -14,8 +14,8 @@ from filelock import FileLock
 from jobs.backends import open_executor
 from jobs.executor import Call, DurableExecutor, Resources
 from jobs.files import read_json, write_json
-from jobs.slurm_client import SlurmError, accounting_is_off, ask, cancel, config
-from jobs.slurm_probe import GREETING, LOCK, PACKAGES, READY, installed, probe
+from jobs.slurm.client import SlurmError, accounting_is_off, ask, cancel, config
+from jobs.slurm.probe import GREETING, LOCK, PACKAGES, READY, installed, probe
 from jobs.underway import end, look
 
 from .findings import Finding

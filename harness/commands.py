@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs.backends import BACKENDS
-from jobs.ray_job import RayJob
+from jobs.ray.job import RayJob
 from jobs.underway import look
 from results.store import Store
 from results.tracking_uri import TrackingError

@@ -33,11 +33,13 @@ BACKENDS: Mapping[str, Backend] = {
         "one call after the other in this process", "jobs.inline:InlineExecutor", InlineOptions
     ),
     "ray": Backend(
-        "calls in parallel on this machine or a Ray cluster", "jobs.ray:RayExecutor", RayOptions
+        "calls in parallel on this machine or a Ray cluster",
+        "jobs.ray.executor:RayExecutor",
+        RayOptions,
     ),
     "slurm": Backend(
         "each call a job of a SLURM array, through submitit",
-        "jobs.slurm:SlurmExecutor",
+        "jobs.slurm.executor:SlurmExecutor",
         SlurmOptions,
         durable=True,
     ),

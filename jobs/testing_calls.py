@@ -16,7 +16,7 @@ from typing import Any
 
 from .attempts import Attempt, read_attempts
 from .executor import Call, Executor, Outcome, Resources, State
-from .slurm_ticket import read_ticket
+from .slurm.ticket import read_ticket
 from .testing import call, until
 from .worker import Worker
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .attempts import Heartbeat, read_heartbeat
-from .slurm_client import Seen, cancel
-from .slurm_judge import ALIVE_S, Signs, Verdict, judge
-from .slurm_ticket import Ticket, read_ticket, write_ticket
-from .slurm_watch import ask_all, complains_of_memory, own_heartbeat
+from .slurm.client import Seen, cancel
+from .slurm.judge import ALIVE_S, Signs, Verdict, judge
+from .slurm.ticket import Ticket, read_ticket, write_ticket
+from .slurm.watch import ask_all, complains_of_memory, own_heartbeat
 
 
 @dataclass(frozen=True)

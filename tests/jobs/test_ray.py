@@ -5,7 +5,7 @@ import pytest
 
 from jobs.executor import Call, Resources, State
 from jobs.options import AshaOptions, RayOptions
-from jobs.ray import RayExecutor
+from jobs.ray.executor import RayExecutor
 from jobs.testing import ExecutorContract, call, die, echo, spoil, wait_for
 
 ELSEWHERE = """

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from jobs import allocation, ports
+from jobs import ports
 from jobs.options import RayOptions
-from jobs.ray import RayExecutor
-from jobs.ray_job import batch_script
+from jobs.ray.executor import RayExecutor
+from jobs.ray.job import batch_script
+from jobs.slurm import allocation
 from jobs.testing import call, echo
 
 INSIDE = Path(__file__).with_name("within_an_allocation.py")

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from jobs.options import AshaOptions
-from jobs.ray_asha import GroupAsha
+from jobs.ray.asha import GroupAsha
 
 CONTINUE, STOP = GroupAsha.CONTINUE, GroupAsha.STOP
 

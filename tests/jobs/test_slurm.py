@@ -1,7 +1,7 @@
 import pytest
 
 from jobs.options import SlurmOptions
-from jobs.slurm import SlurmExecutor
+from jobs.slurm.executor import SlurmExecutor
 from jobs.testing import ExecutorContract
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from jobs.executor import Resources, State
 from jobs.options import SlurmOptions
-from jobs.slurm import SlurmExecutor
-from jobs.slurm_ticket import Ticket, told, write_ticket
-from jobs.slurm_worker import MAX_FRUITLESS
+from jobs.slurm.executor import SlurmExecutor
+from jobs.slurm.ticket import Ticket, told, write_ticket
+from jobs.slurm.worker import MAX_FRUITLESS
 from jobs.testing import call, echo
 from jobs.testing_calls import Driver, Steps, grow
 from jobs.worker import ENDING_SIGNALS

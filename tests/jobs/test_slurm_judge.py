@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import slurm_client
 from jobs.attempts import Attempt, Running, fruitless_in_a_row, read_attempts
-from jobs.slurm_client import ENDED, IMPOSSIBLE, WAITING, Seen, SlurmError, accounted, queued
-from jobs.slurm_judge import ALIVE_S, REGISTER_S, SETTLE_S, VISIBLE_S, Signs, Verdict, judge
+from jobs.slurm import client
+from jobs.slurm.client import ENDED, IMPOSSIBLE, WAITING, Seen, SlurmError, accounted, queued
+from jobs.slurm.judge import ALIVE_S, REGISTER_S, SETTLE_S, VISIBLE_S, Signs, Verdict, judge
 
 FINAL = {Verdict.LOST, Verdict.CANCELLED, Verdict.OUT_OF_MEMORY, Verdict.IMPOSSIBLE}
 NEVER_HEARD_OF = ("RESIZING", "SIGNALING", "STAGE_OUT", "ODD")
@@ -99,7 +99,7 @@ def answering(monkeypatch, text="", error=""):
         asked.append(command)
         return subprocess.CompletedProcess(command, bool(error), text, error)
 
-    monkeypatch.setattr(slurm_client.subprocess, "run", run)
+    monkeypatch.setattr(client.subprocess, "run", run)
     return asked
 
 

@@ -3,11 +3,12 @@
 import pytest
 from submitit.core.utils import FailedJobError
 
-from jobs import slurm, slurm_client, slurm_submit
 from jobs.executor import State
-from jobs.slurm_client import SlurmError
-from jobs.slurm_judge import Verdict
-from jobs.slurm_ticket import read_ticket
+from jobs.slurm import client, submit
+from jobs.slurm import executor as slurm_executor
+from jobs.slurm.client import SlurmError
+from jobs.slurm.judge import Verdict
+from jobs.slurm.ticket import read_ticket
 from jobs.testing import call, echo
 
 AWAY = "Unable to contact slurm controller (connect failure)"
@@ -19,11 +20,11 @@ class Scheduler:
     def __init__(self, monkeypatch, submissions, found=("",)):
         self.submissions, self.found = list(submissions), list(found)
         self.cancelled = []
-        monkeypatch.setattr(slurm_submit, "find", lambda name: self._next(self.found))
-        monkeypatch.setattr(slurm_submit, "cancel", self.cancelled.extend)
-        monkeypatch.setattr(slurm_submit, "max_array_size", lambda: 10)
-        monkeypatch.setattr(slurm_submit.time, "sleep", lambda seconds: None)
-        monkeypatch.setattr(slurm_submit.Submitter, "_executor", lambda *_: self)
+        monkeypatch.setattr(submit, "find", lambda name: self._next(self.found))
+        monkeypatch.setattr(submit, "cancel", self.cancelled.extend)
+        monkeypatch.setattr(submit, "max_array_size", lambda: 10)
+        monkeypatch.setattr(submit.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(submit.Submitter, "_executor", lambda *_: self)
 
     def map_array(self, function, folders):
         job = self._next(self.submissions)
@@ -44,7 +45,7 @@ class Job:
 
 @pytest.fixture
 def executor(tmp_path):
-    return slurm.SlurmExecutor(tmp_path)
+    return slurm_executor.SlurmExecutor(tmp_path)
 
 
 @pytest.fixture
@@ -94,10 +95,10 @@ def test_what_cannot_be_done_while_the_controller_is_away_is_done_later(monkeypa
         cancelled.extend(jobs)
 
     Scheduler(monkeypatch, ["12"])
-    monkeypatch.setattr(slurm, "cancel", cancel)
-    monkeypatch.setattr(slurm, "_GLANCE_S", 0)
+    monkeypatch.setattr(slurm_executor, "cancel", cancel)
+    monkeypatch.setattr(slurm_executor, "_GLANCE_S", 0)
     always = lambda _, calls: [(one, Verdict.IMPOSSIBLE) for one in calls]  # noqa: E731
-    monkeypatch.setattr(slurm.Watch, "verdicts", always)
+    monkeypatch.setattr(slurm_executor.Watch, "verdicts", always)
     (outcome,) = executor.run([call("one", echo)])
     assert outcome.state is State.FAILED and "Impossible" in outcome.error
     assert cancelled == ["12"]
@@ -105,6 +106,6 @@ def test_what_cannot_be_done_while_the_controller_is_away_is_done_later(monkeypa
 
 def test_the_clusters_settings_are_asked_for_again(monkeypatch):
     answers = [SlurmError(AWAY), "MaxArraySize            = 7\n"]
-    monkeypatch.setattr(slurm_client.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(slurm_client, "ask", lambda command: Scheduler._next(answers))
-    assert slurm_client.max_array_size() == 7
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(client, "ask", lambda command: Scheduler._next(answers))
+    assert client.max_array_size() == 7

@@ -13,8 +13,8 @@ from jobs.attempts import read_attempts
 from jobs.executor import Resources, State
 from jobs.logs import follow
 from jobs.options import SlurmOptions
-from jobs.slurm import SlurmExecutor
-from jobs.slurm_client import Seen, accounted
+from jobs.slurm.client import Seen, accounted
+from jobs.slurm.executor import SlurmExecutor
 from jobs.testing import call, fail, meet
 from jobs.testing_calls import Driver, Steps, environment
 from jobs.underway import end, look
@@ -109,7 +109,7 @@ def test_a_mistake_in_the_options_is_told_in_slurms_words(slurm, executor, tmp_p
 DRIVER = """
 import sys
 from pathlib import Path
-from jobs.slurm import SlurmExecutor
+from jobs.slurm.executor import SlurmExecutor
 from jobs.testing_calls import Steps
 submissions, folder = map(Path, sys.argv[1:])
 list(SlurmExecutor(submissions).run([Steps(folder, "orphan").call]))

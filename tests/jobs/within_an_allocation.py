@@ -10,7 +10,7 @@ import pytest
 
 from jobs.executor import Call, Resources
 from jobs.options import RayOptions
-from jobs.ray import RayExecutor
+from jobs.ray.executor import RayExecutor
 from jobs.testing import ExecutorContract, call, echo, wait_for
 
 LOOK = """

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from .environment import for_workers
+from ..environment import for_workers
 
 PATIENCE_S = 10.0
 _LONGEST_FOLDER = 24  # Ray's sockets lie some 80 characters deeper, and a path has 107

@@ -12,10 +12,10 @@ from typing import Any
 
 import ray
 
-from .environment import for_workers, import_path
-from .executor import Call
-from .options import RayOptions
-from .ray_worker import bundle
+from ..environment import for_workers, import_path
+from ..executor import Call
+from ..options import RayOptions
+from .worker import bundle
 
 
 def connect(options: RayOptions) -> bool:

@@ -1,6 +1,6 @@
 """Ray on the nodes of a SLURM allocation: started by this process, ended with it.
 
-Each node runs `jobs.ray_node` as a job step of its own, which ends when this process closes its
+Each node runs `jobs.ray.node` as a job step of its own, which ends when this process closes its
 standard input or dies. So nothing stays, whichever way this process goes.
 """
 
@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from .allocation import Node, nodes_of
-from .environment import clean_environment, import_path
-from .logs import tail
-from .ports import free_ports, listens
-from .ray_job import the_way_in
+from ..environment import clean_environment, import_path
+from ..logs import tail
+from ..ports import free_ports, listens
+from ..slurm.allocation import Node, nodes_of
+from .job import the_way_in
 
 PATIENCE_S = 20.0
 _GLANCE_S = 0.2
@@ -103,8 +103,8 @@ class RayAllocation:
             if value is not None:
                 os.environ[name] = value
         self._environ_before = {}
-        if "jobs.ray_cluster" in sys.modules:
-            from .ray_cluster import read_token_again
+        if "jobs.ray.cluster" in sys.modules:
+            from .cluster import read_token_again
 
             read_token_again()
 
@@ -113,7 +113,7 @@ class RayAllocation:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file:
             self._steps[node.name] = subprocess.Popen(
-                [*_srun(node), sys.executable, "-m", "jobs.ray_node", *arguments, *_common(node)],
+                [*_srun(node), sys.executable, "-m", "jobs.ray.node", *arguments, *_common(node)],
                 env=_environment(os.environ),
                 stdin=subprocess.PIPE,
                 stdout=file,
@@ -125,7 +125,7 @@ class RayAllocation:
         return self._folder / f"ray-{os.environ['SLURM_JOB_ID']}" / f"{name}.log"
 
     def _join(self, nodes: Sequence[Node], port: int) -> None:
-        from .ray_cluster import addresses, disconnect
+        from .cluster import addresses, disconnect
 
         self._join_head(nodes[0], port)
         try:
@@ -136,7 +136,7 @@ class RayAllocation:
 
     def _join_head(self, head: Node, port: int) -> None:
         """Join, again while there is time: a head on a busy machine listens before it answers."""
-        from .ray_cluster import disconnect, join
+        from .cluster import disconnect, join
 
         deadline = time.monotonic() + self._timeout_s
         while True:

@@ -12,17 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .attempts import fruitless_in_a_row, read_attempts
-from .calls import check_calls
-from .executor import Call, DurableExecutor, Outcome, State
-from .logs import tail
-from .options import SlurmOptions
-from .slurm_client import Seen, SlurmError, cancel
-from .slurm_judge import Verdict
-from .slurm_submit import Asked, Submitter
-from .slurm_ticket import Ticket, read_outcome, read_ticket, tear_ticket
-from .slurm_watch import Watch, ask_all
-from .slurm_worker import MAX_FRUITLESS, given_up
+from ..attempts import fruitless_in_a_row, read_attempts
+from ..calls import check_calls
+from ..executor import Call, DurableExecutor, Outcome, State
+from ..logs import tail
+from ..options import SlurmOptions
+from .client import Seen, SlurmError, cancel
+from .judge import Verdict
+from .submit import Asked, Submitter
+from .ticket import Ticket, read_outcome, read_ticket, tear_ticket
+from .watch import Watch, ask_all
+from .worker import MAX_FRUITLESS, given_up
 
 _GLANCE_S = 0.25
 

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .attempts import fruitless_in_a_row, read_attempts
-from .calls import invoke
-from .environment import enter_worker
-from .executor import Call, Outcome, State
-from .slurm_client import SlurmError, requeue
-from .slurm_ticket import Ticket, read_outcome, read_ticket, write_outcome
-from .worker import Interrupted
+from ..attempts import fruitless_in_a_row, read_attempts
+from ..calls import invoke
+from ..environment import enter_worker
+from ..executor import Call, Outcome, State
+from ..worker import Interrupted
+from .client import SlurmError, requeue
+from .ticket import Ticket, read_outcome, read_ticket, write_outcome
 
 MAX_FRUITLESS = 3
 """Attempts in a row that may end without result, error or progress before the call is given up."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .files import read_json, write_json
-from .worker import Worker
+from ..files import read_json, write_json
+from ..worker import Worker
 
 LOCK, READY, GREETING = "lock", "ready.json", "greeting.json"
 PACKAGES = ("torch", "submitit", "mmaction2", "vared-harness")

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .calls import check_calls
-from .executor import Call, Executor, Outcome
-from .options import RayOptions
+from ..calls import check_calls
+from ..executor import Call, Executor, Outcome
+from ..options import RayOptions
 
 if TYPE_CHECKING:
-    from .ray_allocation import RayAllocation
-    from .ray_run import RayRun
+    from .allocation import RayAllocation
+    from .run import RayRun
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -65,8 +65,8 @@ class RayExecutor(Executor):
         if not calls:
             return iter(())
         self._connect()
-        from .ray_cluster import check_resources
-        from .ray_run import RayRun
+        from .cluster import check_resources
+        from .run import RayRun
 
         check_resources(calls)
         run = RayRun(calls, self._options, self._folder)
@@ -79,7 +79,7 @@ class RayExecutor(Executor):
             self._runs.pop().cancel()
         try:
             if self._connected:
-                from .ray_cluster import disconnect
+                from .cluster import disconnect
 
                 disconnect()
                 self._connected = False
@@ -95,7 +95,7 @@ class RayExecutor(Executor):
         if self._options.nodes and not _is_connected():
             self._start_on(self._options.nodes)
             return
-        from .ray_cluster import connect
+        from .cluster import connect
 
         self._connected = connect(self._options)
         ignored = sorted(_CONNECTION_OPTIONS & self._options.model_fields_set)
@@ -106,7 +106,7 @@ class RayExecutor(Executor):
             )
 
     def _start_on(self, num_nodes: int) -> None:
-        from .ray_allocation import RayAllocation
+        from .allocation import RayAllocation
 
         allocation = RayAllocation(num_nodes, self._options.join_timeout_s, self._folder)
         allocation.start()

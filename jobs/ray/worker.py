@@ -14,10 +14,10 @@ from typing import Any
 
 from ray import tune
 
-from .calls import invoke
-from .environment import enter_worker
-from .executor import Call, Resources
-from .worker import Interrupted
+from ..calls import invoke
+from ..environment import enter_worker
+from ..executor import Call, Resources
+from ..worker import Interrupted
 
 
 @dataclass(frozen=True)

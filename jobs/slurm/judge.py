@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from .attempts import BEAT_S
-from .slurm_client import IMPOSSIBLE, Seen
+from ..attempts import BEAT_S
+from .client import IMPOSSIBLE, Seen
 
 ALIVE_S = 3 * BEAT_S
 """So long after a sign of life nothing that the scheduler says is taken for death."""

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .attempts import Heartbeat, read_heartbeat
-from .executor import Call
-from .slurm_client import Seen, SlurmError, accounted, find, queued
-from .slurm_judge import Signs, Verdict, judge
-from .slurm_ticket import Ticket, read_ticket, write_job
+from ..attempts import Heartbeat, read_heartbeat
+from ..executor import Call
+from .client import Seen, SlurmError, accounted, find, queued
+from .judge import Signs, Verdict, judge
+from .ticket import Ticket, read_ticket, write_job
 
 _SHORTEST_S = 2.0
 _LONGEST_S = 60.0

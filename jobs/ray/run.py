@@ -20,10 +20,10 @@ from typing import Any
 import ray
 from ray import tune
 
-from .executor import Call, Outcome, State
-from .options import RayOptions
-from .ray_asha import GroupAsha
-from .ray_worker import Message, trainable
+from ..executor import Call, Outcome, State
+from ..options import RayOptions
+from .asha import GroupAsha
+from .worker import Message, trainable
 
 
 class RayRun:

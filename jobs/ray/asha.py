@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 
-from .options import AshaOptions
+from ..options import AshaOptions
 
 
 class GroupAsha(FIFOScheduler):  # type: ignore[misc]  # Ray ships no types

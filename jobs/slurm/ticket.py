@@ -17,8 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .executor import Call, Outcome, Resources, State
-from .files import read_json, write_json
+from ..executor import Call, Outcome, Resources, State
+from ..files import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .environment import for_workers
-from .executor import Call, Resources
-from .options import SlurmOptions
-from .slurm_client import SlurmError, cancel, find, max_array_size, passing
-from .slurm_ticket import Ticket, job_name, told, write_job, write_ticket
-from .slurm_worker import Job
+from ..environment import for_workers
+from ..executor import Call, Resources
+from ..options import SlurmOptions
+from .client import SlurmError, cancel, find, max_array_size, passing
+from .ticket import Ticket, job_name, told, write_job, write_ticket
+from .worker import Job
 
 TRIES = 6
 

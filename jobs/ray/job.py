@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .options import RayOptions
-from .slurm_client import Seen, SlurmError, passing, patiently, queued
+from ..options import RayOptions
+from ..slurm.client import Seen, SlurmError, passing, patiently, queued
 
 _WHOLE_NODES = ("--ntasks-per-node=1", "--exclusive", "--mem=0")
 _WARNING = {"signal": "B:TERM@90"}

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .slurm_client import ask
+from .client import ask
 
 
 @dataclass(frozen=True)

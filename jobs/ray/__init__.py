@@ -1,0 +1,1 @@
+"""Calls side by side, through Ray Tune."""

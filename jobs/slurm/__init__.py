@@ -1,0 +1,1 @@
+"""Each call a job of a SLURM array."""
