@@ -99,6 +99,14 @@ class Sweep(Strict):
             )
         return entries
 
+    @field_validator("datasets")
+    @classmethod
+    def _pools_differ(cls, datasets: tuple[DatasetEntry, ...]) -> tuple[DatasetEntry, ...]:
+        alone = {entry.label for entry in datasets if not entry.pool}
+        if twice := sorted(alone & {entry.pool for entry in datasets}):
+            raise ValueError(f"{', '.join(twice)} is both a `pool:` and a data set outside of it")
+        return datasets
+
     @field_validator("budgets")
     @classmethod
     def _given_where_needed(

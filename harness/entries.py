@@ -112,6 +112,12 @@ RecipeOverrides = Annotated[dict[str, Any], BeforeValidator(_partial_recipe)]
 class DatasetEntry(Entry):
     """A data set; `recipe` overrides the sweep's."""
 
+    pool: str = Field(
+        default="",
+        max_length=80,
+        description="data sets of one pool, splits of the same clips for instance, are one data set"
+        " to tables and plots, where each takes the place of a seed",
+    )
     recipe: RecipeOverrides = {}
 
     @classmethod

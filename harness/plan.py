@@ -77,8 +77,20 @@ def stored(sweep: Sweep, trials: Sequence[Trial]) -> StoredSweep:
         name=sweep.name,
         title=sweep.name,
         keys=tuple(trial.key for trial in trials),
-        labels={trial.key: _labels(trial) for trial in trials},
+        labels={trial.key: _labels(trial, pooled=_pooled(sweep, trial)) for trial in trials},
     )
+
+
+def _pooled(sweep: Sweep, trial: Trial) -> tuple[str, int] | None:
+    """The pool of a trial's data set, and the number that tells its runs apart and pairs them."""
+    members: dict[str, list[str]] = {}
+    for entry in sweep.datasets:
+        members.setdefault(entry.pool, []).append(entry.label)
+    for pool, labels in members.items():
+        if pool and trial.dataset.label in labels:
+            place = labels.index(trial.dataset.label)
+            return pool, place * len(sweep.seeds) + sweep.seeds.index(trial.seed)
+    return None
 
 
 def name_of(trial: Trial) -> str:
@@ -89,9 +101,11 @@ def name_of(trial: Trial) -> str:
     return " ".join([*parts, f"seed {trial.seed}"])
 
 
-def _labels(trial: Trial) -> Labels:
+def _labels(trial: Trial, pooled: tuple[str, int] | None = None) -> Labels:
+    pool, number = pooled or ("", None)
     return Labels(
-        dataset=trial.dataset.label or trial.dataset.name,
+        dataset=pool or trial.dataset.label or trial.dataset.name,
+        seed=number,
         recognizer=trial.recognizer.label or trial.recognizer.name,
         method=trial.method.label or trial.method.name,
     )

@@ -15,7 +15,7 @@ from results.record import Record
 from .budgets import parse
 from .expand import trials_of
 from .problems import BudgetsError
-from .trial import Trial
+from .trial import Choice, Trial
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _document(name: str, records: Sequence[Record], trials: Sequence[Trial]) -> 
     methods = {r.method: t.method for r, t in zip(records, trials, strict=True)}
     return {
         "name": name,
-        "datasets": _entries({r.dataset: t.dataset for r, t in zip(records, trials, strict=True)}),
+        "datasets": _datasets(records, trials),
         "recognizers": _entries(
             {r.recognizer: t.recognizer for r, t in zip(records, trials, strict=True)}
         ),
@@ -73,6 +73,26 @@ def _document(name: str, records: Sequence[Record], trials: Sequence[Trial]) -> 
         "recipe": _only("recipes", [trial.recipe for trial in trials]).model_dump(),
         "max_trials": max(2000, len(trials)),
     }
+
+
+def _datasets(records: Sequence[Record], trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Entries; where one label stands for several data sets, they are its pool."""
+    by_label: dict[str, dict[str, Choice]] = {}
+    for record, trial in zip(records, trials, strict=True):
+        by_label.setdefault(record.dataset, {})[trial.dataset.canonical] = trial.dataset
+    entries = []
+    for label, choices in by_label.items():
+        if len(choices) == 1:
+            entries += _entries({label: next(iter(choices.values()))})
+        else:
+            pooled = _entries({choice.label: choice for choice in choices.values()})
+            entries += [entry | {"pool": label} for entry in pooled]
+    return entries
+
+
+def _own_label(record: Record) -> str:
+    """Of the data set, also where it is pooled."""
+    return Trial.model_validate(record.trial).dataset.label
 
 
 def _entries(choices: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -91,7 +111,11 @@ def _only(what: str, values: Sequence[Any]) -> Any:
 def _agreement(
     document: dict[str, Any], records: Sequence[Record], keys: frozenset[str]
 ) -> tuple[str, bool]:
-    found = {record.dataset: Manifest(record.manifest_digest, 0, 0) for record in records}
+    found = {
+        label: Manifest(record.manifest_digest, 0, 0)
+        for record in records
+        for label in (_own_label(record), record.dataset)
+    }
     try:
         made = {trial.key for trial in trials_of(parse(document), found)}
     except BudgetsError as error:

@@ -57,6 +57,8 @@ class Labels(BaseModel):
     dataset: str
     recognizer: str
     method: str
+    seed: int | None = None
+    """Where data sets are pooled: the number that takes the seed's place. None: the seed."""
 
 
 class Sweep(BaseModel):
@@ -232,4 +234,4 @@ class Store:
 
 def _relabelled(record: Record, labels: Mapping[str, Labels]) -> Record:
     own = labels.get(record.key)
-    return record if own is None else record.model_copy(update=own.model_dump())
+    return record if own is None else record.model_copy(update=own.model_dump(exclude_none=True))

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.budgets import BudgetsError, parse
 from harness.expand import expand
-from harness.plan import name_of
+from harness.plan import name_of, stored
+from harness.resolved import resolve
 from harness.schema import schema
 from harness.trial import KEY_LENGTH, Choice, Recipe, Trial
+from results.record import Record
 
 
 def test_dense_is_trained_once_and_gated_at_every_budget(document: dict[str, Any]) -> None:
@@ -153,3 +156,54 @@ def _trial(values: dict[str, Any], label: str) -> Trial:
     return Trial(
         dataset=Choice(name="clips"), recognizer=Choice(name="tsn"), method=method, budget=0.5
     )
+
+
+@pytest.fixture
+def pooled(document: dict[str, Any]) -> dict[str, Any]:
+    """Three data sets, two of them parts of one."""
+    parts = [
+        {"name": "clips", "label": f"part {i}", "num_classes": 5 + i, "pool": "parts"}
+        for i in range(2)
+    ]
+    return document | {"datasets": ["clips", *parts], "seeds": [7, 3]}
+
+
+def test_pooled_data_sets_are_one_cell_with_a_run_each(pooled: dict[str, Any]) -> None:
+    sweep = parse(pooled)
+    trials = expand(sweep)
+    labels = stored(sweep, trials).labels
+    told = {(t.dataset.label, t.seed): labels[t.key] for t in trials}
+    assert {label.dataset for label in labels.values()} == {"clips", "parts"}
+    assert {told["clips", seed].seed for seed in (7, 3)} == {None}
+    runs = [told[f"part {part}", seed].seed for part in (0, 1) for seed in (7, 3)]
+    assert runs == [0, 1, 2, 3]
+    unpooled = [{k: v for k, v in entry.items() if k != "pool"} for entry in pooled["datasets"][1:]]
+    assert {t.key for t in trials} == {
+        t.key for t in expand(parse(pooled | {"datasets": ["clips", *unpooled]}))
+    }
+
+
+def test_a_pool_is_called_like_no_data_set_outside_of_it(pooled: dict[str, Any]) -> None:
+    pooled["datasets"][0] = {"name": "clips", "label": "parts"}
+    with pytest.raises(BudgetsError, match="parts is both a `pool:` and a data set outside of it"):
+        parse(pooled)
+
+
+def test_records_of_a_pool_give_back_the_file_that_asked_for_them(pooled: dict[str, Any]) -> None:
+    sweep = parse(pooled)
+    trials = expand(sweep)
+    labels = stored(sweep, trials).labels
+    records = [
+        Record(
+            key=trial.key,
+            status="failed",
+            trial=trial.model_dump(mode="json"),
+            manifest_digest=trial.data_digest,
+            budget=trial.budget,
+            **{"seed": trial.seed} | labels[trial.key].model_dump(exclude_none=True),
+        )
+        for trial in trials
+    ]
+    found = resolve("again", records, [trial.key for trial in trials])
+    assert found.is_exact, found.note
+    assert stored(parse(yaml.safe_load(found.text)), trials).labels == labels
