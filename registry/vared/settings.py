@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Axis = Literal["channel", "time"]
+GateInput = Literal["mean", "frames", "motion"]
 
 
 class VaRedSettings(BaseModel):
@@ -44,8 +45,10 @@ class VaRedSettings(BaseModel):
     gate_norm: Literal["layer", "batch", "none"] = Field(
         "layer", description="normalisation inside a gate (recalled: batch; the default is ours)"
     )
-    gate_input: Literal["mean", "frames"] = Field(
-        "mean", description="pool over space and time, or keep time (recalled: frames)"
+    gate_input: GateInput = Field(
+        "mean",
+        description="pool over space and time, or keep time (recalled: frames); motion: beside the"
+        " mean, how much each channel changes from frame to frame (ours)",
     )
     activation: Literal["leak", "exact"] = Field(
         "leak",

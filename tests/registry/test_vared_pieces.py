@@ -15,7 +15,7 @@ from registry.vared.controller import BudgetHook, Controller
 from registry.vared.copies import blend_copies
 from registry.vared.cost import CostTable, LayerCost
 from registry.vared.frames import kept_frames, mirrors
-from registry.vared.gate import ALL_OFF_WEIGHT, Gate
+from registry.vared.gate import ALL_OFF_WEIGHT, Gate, pool
 from registry.vared.policy import Decision, Policy
 from registry.vared.rebuild import Rebuild, kept_sizes
 from registry.vared.recognizer import AdaptiveLoss
@@ -113,6 +113,19 @@ def test_frames_kept_mirrored_are_their_own_mirror_image(groups: int, space: int
     assert all(set(small) <= set(large) for large, small in itertools.pairwise(kept))
 
 
+@given(frames=st.integers(1, 5), seed=st.integers(0, 99))
+def test_motion_is_the_mean_change_from_frame_to_frame(frames: int, seed: int) -> None:
+    x = torch.randn(2, 3, frames, 4, 4, generator=torch.Generator().manual_seed(seed))
+    mean, motion = pool(x, "motion").split(3, 1)
+    torch.testing.assert_close(mean, pool(x, "mean"))
+    changes = [(x[:, :, t] - x[:, :, t - 1]).abs() for t in range(1, frames)]
+    expected = torch.stack(changes).mean((0, 3, 4)) if changes else torch.zeros(2, 3)
+    torch.testing.assert_close(motion, expected)
+    torch.testing.assert_close(motion, pool(x.flip(2), "motion")[:, 3:])
+    still = x[:, :, :1].expand(-1, -1, frames, -1, -1)
+    assert not pool(still, "motion")[:, 3:].any()
+
+
 def gate(**choices: object) -> Gate:
     torch.manual_seed(0)
     return Gate(6, 4, (2, 2), VaRedSettings(**choices))
@@ -148,7 +161,7 @@ def test_where_all_branches_close_the_cheapest_stays() -> None:
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch", "none"])
-@pytest.mark.parametrize("keep", ["mean", "frames"])
+@pytest.mark.parametrize("keep", ["mean", "frames", "motion"])
 def test_normalised_weights_sum_to_one(norm: str, keep: str) -> None:
     channel, time, _ = gate(normalise=True, gate_norm=norm, gate_input=keep)(
         torch.randn(5, 6, 4, 3, 3)
