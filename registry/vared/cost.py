@@ -82,6 +82,8 @@ class CostTable:
     Args:
         layers: One entry a dynamic layer, in the order of their indices.
         dense: Multiply-adds of the unmodified recognizer, everything included.
+
+    `shares` holds each layer's share of these, (L,).
     """
 
     def __init__(self, layers: Sequence[LayerCost], dense: int) -> None:
@@ -99,7 +101,7 @@ class CostTable:
         self._gate = _column(layers, lambda c: c.gate)
         self._cheap = _column(layers, lambda c: c.cheap_per_element)
         self._unit = _column(layers, lambda c: int(c.unit_weights))
-        self._share = torch.tensor([layer.dense / dense for layer in layers])
+        self.shares = torch.tensor([layer.dense / dense for layer in layers])
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -150,7 +152,7 @@ class CostTable:
         exact = self.executed(channel > 0, time > 0).total() / self.dense
         channels = self._factor(channel, self.kept_channels)
         frames = self._factor(time, self.kept_frames)
-        soft = (channels * frames) @ self._share
+        soft = (channels * frames) @ self.shares
         return exact + soft - soft.detach()
 
     @staticmethod

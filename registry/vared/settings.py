@@ -90,18 +90,33 @@ class ControlSettings(BaseModel):
     )
 
 
-class TrainingSettings(ControlSettings):
-    """How gates are trained: the efficiency loss, their learning rate, and the control."""
+class LossSettings(BaseModel):
+    """What is added to the recognizer's own loss."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     square: bool = Field(True, description="square the efficiency loss (recalled)")
     only_correct: bool = Field(
         True, description="press only on clips that are classified correctly (recalled)"
     )
+    spread: float = Field(
+        0.0,
+        ge=0,
+        description="weight of a reward for policies that differ from clip to clip (ours)",
+    )
+
+
+class TrainingSettings(ControlSettings, LossSettings):
+    """How gates are trained: the losses, their learning rate, and the control."""
+
     gate_lr: float = Field(10.0, gt=0, description="learning rate of gates, times the base (ours)")
 
     @property
     def control(self) -> ControlSettings:
         """The part that `BudgetHook` needs."""
-        return ControlSettings(
-            **{name: getattr(self, name) for name in ControlSettings.model_fields}
-        )
+        return ControlSettings(**self.model_dump(include=set(ControlSettings.model_fields)))
+
+    @property
+    def loss(self) -> LossSettings:
+        """The part that `AdaptiveLoss` needs."""
+        return LossSettings(**self.model_dump(include=set(LossSettings.model_fields)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,10 +17,11 @@ from registry.vared.copies import blend_copies
 from registry.vared.cost import CostTable, LayerCost
 from registry.vared.frames import kept_frames, mirrors
 from registry.vared.gate import ALL_OFF_WEIGHT, Gate, pool
+from registry.vared.information import mutual_information, route_information
+from registry.vared.loss import AdaptiveLoss
 from registry.vared.policy import Decision, Policy
 from registry.vared.rebuild import Rebuild, kept_sizes
-from registry.vared.recognizer import AdaptiveLoss
-from registry.vared.settings import VaRedSettings
+from registry.vared.settings import LossSettings, VaRedSettings
 
 
 def reference(
@@ -188,15 +190,20 @@ def decide(policy: Policy, weights: torch.Tensor) -> None:
         policy.decisions[layer] = Decision(weights, torch.tensor([[1.0, 0.0]]).expand(2, 2))
 
 
+def losses_of(policy: Policy, **choices: object) -> dict[str, torch.Tensor]:
+    """Of two clips, of which the first is classified correctly."""
+    policy.scores = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
+    labels = [SimpleNamespace(gt_label=torch.tensor([label])) for label in (0, 0)]
+    model = SimpleNamespace(loss=lambda inputs, samples: {"loss_cls": torch.tensor(1.0)})
+    return AdaptiveLoss(model, policy, LossSettings(**choices))(None, labels)
+
+
 @pytest.mark.parametrize("square", [True, False])
 @pytest.mark.parametrize("only_correct", [True, False])
 def test_efficiency_loss_is_the_recalled_formula(square: bool, only_correct: bool) -> None:
     policy = Policy(table(), efficiency_weight=3.0)
     decide(policy, torch.tensor([[1.0, 0.0], [0.0, 0.9]]))
-    policy.scores = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
-    labels = [SimpleNamespace(gt_label=torch.tensor([label])) for label in (0, 0)]
-    model = SimpleNamespace(loss=lambda inputs, samples: {"loss_cls": torch.tensor(1.0)})
-    losses = AdaptiveLoss(model, policy, square=square, only_correct=only_correct)(None, labels)
+    losses = losses_of(policy, square=square, only_correct=only_correct)
     gated = (10 + 30) * 8 * 4
     shares = [1.0, (gated / 2 + 2000 - gated) / 2000]
     paid = [share**2 if square else share for share in shares]
@@ -204,6 +211,60 @@ def test_efficiency_loss_is_the_recalled_formula(square: bool, only_correct: boo
         paid[1] = 0.0  # the second clip is classified wrongly
     assert float(losses["loss_efficiency"]) == pytest.approx(3.0 * sum(paid) / 2)
     assert float(losses["macs_share"]) == pytest.approx(sum(shares) / 2)
+
+
+weights = st.lists(st.floats(0, 1), min_size=12, max_size=12)
+
+
+@given(weights=weights, num_branches=st.sampled_from([2, 3]))
+def test_clips_tell_between_nothing_and_all_about_their_branches(
+    weights: list[float], num_branches: int
+) -> None:
+    weights_NLS = torch.tensor(weights).view(-1, 1, num_branches)
+    weights_NLS[..., -1] += ALL_OFF_WEIGHT  # a gate never closes all
+    told = float(mutual_information(weights_NLS))
+    assert -1e-5 <= told <= math.log(num_branches) + 1e-5
+    alike = weights_NLS[:1] * torch.rand(len(weights_NLS), 1, 1).clamp_min(0.1)
+    assert float(mutual_information(alike)) == pytest.approx(0, abs=1e-5)
+    # the most there is: each clip has one branch, and all are taken as often
+    assert float(mutual_information(torch.eye(num_branches)[:, None])) == pytest.approx(
+        math.log(num_branches)
+    )
+
+
+def test_the_reward_for_spread_is_the_weighted_information_of_axes_with_a_choice() -> None:
+    two, three = torch.tensor([[0.9, 0.1], [0.2, 0.6]]), torch.tensor([[0.5, 0.5], [0.0, 0.3]])
+    fixed_time = replace(layer_cost(30, 8, 4), time_factors=(1,))
+    policy = Policy(CostTable([layer_cost(10, 8, 4), fixed_time], dense=2000))
+    policy.decisions[0] = Decision(two, three)
+    policy.decisions[1] = Decision(three, torch.ones(2, 1))
+    i_two, i_three = (float(mutual_information(w[:, None])) for w in (two, three))
+    expected = (10 * (i_two + i_three) + 30 * i_three) / (10 + 10 + 30)
+    assert float(route_information(policy)) == pytest.approx(expected)
+    assert float(losses_of(policy, spread=0.3)["loss_spread"]) == pytest.approx(-0.3 * expected)
+
+
+@pytest.mark.parametrize("phase", ["full", "frozen"])
+def test_only_gates_that_learn_are_rewarded(phase: str) -> None:
+    policy = Policy(table(), **{phase: True})
+    decide(policy, torch.tensor([[1.0, 0.0], [0.0, 0.9]]))
+    assert "loss_spread" not in losses_of(policy, spread=0.3)
+
+
+def test_the_reward_drives_policies_apart() -> None:
+    policy = Policy(table())
+    weights = torch.tensor([[0.6, 0.5], [0.5, 0.6]], requires_grad=True)
+    decide(policy, weights)
+    losses_of(policy, spread=1.0)["loss_spread"].backward()
+    assert weights.grad is not None
+    assert torch.equal(weights.grad.sign(), torch.tensor([[-1.0, 1.0], [1.0, -1.0]]))
+
+
+def test_a_closed_branch_has_a_finite_gradient() -> None:
+    weights = torch.tensor([[[0.0, 1.0]], [[0.7, 0.0]]], requires_grad=True)
+    mutual_information(weights).sum().backward()
+    assert weights.grad is not None
+    assert weights.grad.isfinite().all()
 
 
 def test_the_gradient_of_the_share_closes_full_branches() -> None:
