@@ -21,7 +21,7 @@ class AdaptiveLoss:
     Recalled: L_e = (mu * sum_l share_l * r_l / R_l)^2 with mu = 1 for a correctly classified clip,
     else 0; L = L_acc + lambda * L_e. Gates, cheap operations and the layers that no gate controls
     are part of the share (ours), so that it is the share of MACs really executed. Ours too: the
-    reward for policies that differ.
+    mean of shares in place of each, and the reward for policies that differ.
 
     Args:
         recognizer: With gates installed.
@@ -48,10 +48,13 @@ class AdaptiveLoss:
         return losses
 
     def _efficiency(self, share_N: Tensor, data_samples: list[Any]) -> Tensor:
-        paid_N = share_N.square() if self.settings.square else share_N
+        mu_N = torch.ones_like(share_N)
         if self.settings.only_correct:
-            paid_N = paid_N * self._correct(data_samples)
-        return paid_N.mean()
+            mu_N = self._correct(data_samples)
+        if self.settings.pressure == "mean":
+            share_N = (mu_N * share_N).sum() / mu_N.sum().clamp_min(1)
+        paid_N = share_N.square() if self.settings.square else share_N
+        return (mu_N * paid_N).mean()
 
     def _correct(self, data_samples: list[Any]) -> Tensor:
         """1 for each clip (N,) whose last scores put its label first; each view for itself."""

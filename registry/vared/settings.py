@@ -99,6 +99,11 @@ class LossSettings(BaseModel):
     only_correct: bool = Field(
         True, description="press only on clips that are classified correctly (recalled)"
     )
+    pressure: Literal["clip", "mean"] = Field(
+        "clip",
+        description="square each clip's share (recalled), or the mean share of the clips pressed"
+        " on, so that cheap ones pay for dear ones (ours)",
+    )
     spread: float = Field(
         0.0,
         ge=0,

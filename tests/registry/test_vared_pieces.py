@@ -190,12 +190,21 @@ def decide(policy: Policy, weights: torch.Tensor) -> None:
         policy.decisions[layer] = Decision(weights, torch.tensor([[1.0, 0.0]]).expand(2, 2))
 
 
-def losses_of(policy: Policy, **choices: object) -> dict[str, torch.Tensor]:
-    """Of two clips, of which the first is classified correctly."""
-    policy.scores = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
-    labels = [SimpleNamespace(gt_label=torch.tensor([label])) for label in (0, 0)]
+SCORES = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
+
+
+def hits(labels: tuple[int, int]) -> list[bool]:
+    return [bool(row.argmax() == label) for row, label in zip(SCORES, labels, strict=True)]
+
+
+def losses_of(
+    policy: Policy, labels: tuple[int, int] = (0, 0), **choices: object
+) -> dict[str, torch.Tensor]:
+    """Of two clips; with the labels that are given, the first alone is classified correctly."""
+    policy.scores = SCORES
+    samples = [SimpleNamespace(gt_label=torch.tensor([label])) for label in labels]
     model = SimpleNamespace(loss=lambda inputs, samples: {"loss_cls": torch.tensor(1.0)})
-    return AdaptiveLoss(model, policy, LossSettings(**choices))(None, labels)
+    return AdaptiveLoss(model, policy, LossSettings(**choices))(None, samples)
 
 
 @pytest.mark.parametrize("square", [True, False])
@@ -211,6 +220,36 @@ def test_efficiency_loss_is_the_recalled_formula(square: bool, only_correct: boo
         paid[1] = 0.0  # the second clip is classified wrongly
     assert float(losses["loss_efficiency"]) == pytest.approx(3.0 * sum(paid) / 2)
     assert float(losses["macs_share"]) == pytest.approx(sum(shares) / 2)
+
+
+@given(labels=st.tuples(st.integers(0, 1), st.integers(0, 1)), dear=st.floats(0.0, 1.0))
+def test_pressure_on_the_mean_is_on_one_clip_with_the_mean_share(
+    labels: tuple[int, int], dear: float
+) -> None:
+    policy = Policy(table(), efficiency_weight=1.0)
+    decide(policy, torch.tensor([[dear, 1.0], [0.0, 0.9]]))
+    on_mean, on_each = (
+        float(losses_of(policy, labels, pressure=pressure)["loss_efficiency"])
+        for pressure in ("mean", "clip")
+    )
+    right = [share for share, hit in zip(policy.share().tolist(), hits(labels), strict=True) if hit]
+    mean = sum(right) / max(len(right), 1)
+    assert on_mean == pytest.approx(len(right) / 2 * mean**2)
+    assert on_mean <= on_each + 1e-6
+    if len(set(right)) <= 1:
+        assert on_mean == pytest.approx(on_each)
+
+
+@pytest.mark.parametrize("pressure", ["clip", "mean"])
+def test_pressure_is_by_the_share_of_each_clip_or_by_the_mean(
+    pressure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = torch.tensor([0.9, 0.5], requires_grad=True)
+    policy = Policy(table(), efficiency_weight=3.0)
+    monkeypatch.setattr(policy, "share", lambda: shares)
+    losses_of(policy, only_correct=False, pressure=pressure)["loss_efficiency"].backward()
+    pressed = torch.tensor([0.9, 0.5] if pressure == "clip" else [0.7, 0.7])
+    torch.testing.assert_close(shares.grad, 3.0 * 2 * pressed / 2)
 
 
 weights = st.lists(st.floats(0, 1), min_size=12, max_size=12)
