@@ -79,14 +79,14 @@ class SegmentCounter:
 
 
 class ScoreKeeper:
-    """Keeps the head's last scores for the correct-prediction indicator."""
+    """Keeps the head's last scores for the losses that need them."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 
     def __call__(self, _: nn.Module, inputs: Any, scores: Tensor) -> None:
-        """Store scores (N, classes)."""
-        self.policy.scores = scores.detach()
+        """Store scores (N, classes), with their graph."""
+        self.policy.scores = scores
 
 
 def _segments(recognizer: Any, example: Tensor) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 Axis = Literal["channel", "time"]
 GateInput = Literal["mean", "frames", "motion"]
@@ -90,6 +91,9 @@ class ControlSettings(BaseModel):
     )
 
 
+NO_TEACHER = "`distil` needs a warm-up to train its teacher: `warmup` must be > 0, but got 0"
+
+
 class LossSettings(BaseModel):
     """What is added to the recognizer's own loss."""
 
@@ -109,12 +113,24 @@ class LossSettings(BaseModel):
         ge=0,
         description="weight of a reward for policies that differ from clip to clip (ours)",
     )
+    distil: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the distance to the scores of the dense recognizer that warm-up"
+        " trained (ours)",
+    )
 
 
 class TrainingSettings(ControlSettings, LossSettings):
     """How gates are trained: the losses, their learning rate, and the control."""
 
     gate_lr: float = Field(10.0, gt=0, description="learning rate of gates, times the base (ours)")
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> Self:
+        if self.distil and not self.warmup:
+            raise ValueError(NO_TEACHER)
+        return self
 
     @property
     def control(self) -> ControlSettings:
