@@ -29,8 +29,6 @@ PROPORTIONAL = 20.0
 INTEGRAL = 0.05
 SMOOTHING = 0.9
 LOWEST, HIGHEST = -5.0, 50.0
-RAMP = 0.75
-"""Share of the learning phase in which the target comes down; the rest holds it."""
 
 
 @dataclass
@@ -39,15 +37,17 @@ class Controller:
 
     Args:
         goal: Executed share to end at.
+        ramp: Share of the learning phase in which the target comes down; the rest holds it.
     """
 
     goal: float
+    ramp: float
     integral: float = 0.0
     smoothed: float | None = None
 
     def target(self, progress: float) -> float:
         """Return the share wanted after `progress` in [0, 1] of the learning phase."""
-        return 1 - (1 - self.goal) * min(progress / RAMP, 1.0)
+        return 1 - (1 - self.goal) * min(progress / self.ramp, 1.0)
 
     def step(self, share: float, progress: float) -> float:
         """Take the batch's executed share in; return the weight for the next step."""
@@ -86,7 +86,7 @@ class BudgetHook(Hook):  # type: ignore[misc]
             raise ValueError("BudgetHook needs a `budget` or a fixed `efficiency_weight`")
         self.budget = budget
         goal = 1.0 if budget is None else budget - self.settings.margin - DEPTH / 2
-        self.controller = Controller(goal)
+        self.controller = Controller(goal, self.settings.ramp)
 
     def before_train(self, runner: Any) -> None:
         """Say at once when no route is cheap enough, or when a teacher could learn nothing."""

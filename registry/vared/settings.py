@@ -83,6 +83,12 @@ class ControlSettings(BaseModel):
     warmup: float = Field(
         0.4, ge=0, lt=1, description="share of steps with gates forced full (ours)"
     )
+    ramp: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="share of the learning phase in which the target comes down (ours)",
+    )
     settle: float = Field(
         0.75, gt=0, le=1, description="share of steps after which gates rest (ours)"
     )

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry.vared.calibration import DEPTH
 from registry.vared.controller import BudgetHook, Controller
 from registry.vared.copies import blend_copies
 from registry.vared.cost import CostTable, LayerCost
@@ -316,17 +317,19 @@ def test_the_gradient_of_the_share_closes_full_branches() -> None:
     assert (weights.grad[:, 1] < 0).all()
 
 
-def test_the_target_comes_down_to_the_goal_and_stays() -> None:
-    controller = Controller(0.6)
-    targets = [controller.target(p / 10) for p in range(11)]
-    assert targets[0] == 1.0
-    assert targets[-1] == pytest.approx(0.6)
-    assert targets == sorted(targets, reverse=True)
+@pytest.mark.parametrize("ramp", [0.5, 0.75, 1.0])
+def test_the_target_comes_down_to_the_goal_along_the_ramp_and_stays(ramp: float) -> None:
+    hook = BudgetHook(0.6, {"ramp": ramp})
+    goal = hook.controller.goal
+    assert goal == pytest.approx(0.6 - hook.settings.margin - DEPTH / 2)
+    targets = [hook.controller.target(p / 10 * ramp) for p in range(11)]
+    assert targets == pytest.approx([1 - (1 - goal) * p / 10 for p in range(11)])
+    assert hook.controller.target(1.0) == pytest.approx(goal)
 
 
 @pytest.mark.parametrize(("share", "sign"), [(1.0, 1), (0.2, -1)], ids=["over", "under"])
 def test_the_weight_pushes_towards_the_target(share: float, sign: int) -> None:
-    controller = Controller(0.6)
+    controller = Controller(0.6, ramp=0.75)
     weight = [controller.step(share, 1.0) for _ in range(30)][-1]
     assert math.copysign(1, weight) == sign
 
