@@ -1,68 +1,37 @@
-"""`harness bench`: check what a person asked for, run it, show and save what it found."""
+"""`harness bench`: run what a person asked for, show and save what it found."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from registry.interfaces import Scale
+from results.store import Store
 
-from .problems import UserError, nearest
+from .bench_request import Request, checked
+from .problems import UserError
 from .show import line
+from .single import find
 
 if TYPE_CHECKING:
     from registry.bench.bout import Options
     from registry.bench.result import Result
+    from registry.bench.subject import Subject
 
 Tell = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for; lists are still text.
-
-    Args:
-        recognizer: A name of the table.
-        scale: desk or paper.
-        size: Side of the input in pixels, None for the scale's.
-        frames: Frames of a clip, None for the scale's.
-        saving: Nominal saving.
-        axes: What routes reduce.
-        batch: Batches, separated by commas.
-        dtype: Data types, separated by commas.
-        threads: Of every variant.
-        repeats: Rounds.
-        variants: Names, separated by commas; "" for all.
-        seeds: Sets of routes.
-    """
-
-    recognizer: str
-    scale: Any
-    size: int | None
-    frames: int | None
-    saving: float
-    axes: Any
-    batch: str
-    dtype: str
-    threads: int
-    repeats: int
-    variants: str
-    seeds: int
-
-
 def bench(request: Request, out: Path, as_json: bool, console: Console) -> int:
-    """Time a recognizer's variants; print them, and write JSON and a plot.
+    """Time the variants of a recognizer or a trial; print them, and write JSON and a plot.
 
     Args:
         request: What to time.
-        out: Folder for `RECOGNIZER-SCALE.json` and `.png`.
+        out: Folder for `RECOGNIZER-SCALE.json` and `.png`, or `KEY.json` and `.png`.
         as_json: Print JSON instead of tables.
         console: Where to print.
 
@@ -74,9 +43,9 @@ def bench(request: Request, out: Path, as_json: bool, console: Console) -> int:
         raise UserError(f"`--out` must be a folder, but {out} is a file")
     with _progress() as tell:
         tell("building", 0, 0)
-        result = _run(request, options, tell)
+        name, result = _run(request, options, tell)
     document = result.as_dict()
-    files = save(document, out, f"{request.recognizer}-{request.scale}")
+    files = save(document, out, name)
     if as_json:
         line(console, json.dumps(document, indent=2))
     else:
@@ -84,41 +53,6 @@ def bench(request: Request, out: Path, as_json: bool, console: Console) -> int:
         for path in files:
             line(console, str(path))
     return 0
-
-
-def checked(request: Request) -> Options:
-    """Return the options a request stands for.
-
-    Raises:
-        UserError: With every mistake, the choices and the nearest match.
-    """
-    from registry.bench.bout import Options
-    from registry.bench.routes import AXES
-    from registry.bench.timing import Pace
-    from registry.bench.variants import DTYPES, VARIANTS, chosen
-    from registry.tables import RECOGNIZERS
-
-    dtypes, variants = _items(request.dtype), _items(request.variants)
-    problems = [
-        *_unknown("recognizer", [request.recognizer], RECOGNIZERS),
-        *_unknown("scale", [request.scale], get_args(Scale)),
-        *_unknown("axes", [request.axes], AXES),
-        *_unknown("data type", dtypes, DTYPES),
-        *_unknown("variant", variants, VARIANTS),
-        *_out_of_range(request),
-    ]
-    if problems:
-        raise UserError("\n  ".join(problems))
-    return Options(
-        saving=request.saving,
-        axes=request.axes,
-        num_routes=request.seeds,
-        batches=tuple(dict.fromkeys(map(int, _items(request.batch)))),
-        dtypes=tuple(dict.fromkeys(dtypes)),
-        num_threads=request.threads,
-        variants=chosen(variants),
-        pace=Pace(num_rounds=request.repeats),
-    )
 
 
 def save(document: dict[str, Any], out: Path, name: str) -> list[Path]:
@@ -137,7 +71,8 @@ def title(document: dict[str, Any]) -> str:
     clip, threads = document["clip"], document["machine"]["num_threads"]
     return (
         f"{document['recognizer']}, {clip['num_frames']} frames at {clip['size']}, "
-        f"{document['saving']:.0%} saved nominally ({document['axes']}), "
+        f"{document['saving']:.0%} saved nominally ({document['routes']} routes, "
+        f"{document['axes']}), "
         f"{threads} thread{'s' if threads > 1 else ''}"
     )
 
@@ -183,46 +118,35 @@ def _grouped(pairs: Any) -> list[tuple[str, list[str]]]:
     return list(groups.items())
 
 
-def _run(request: Request, options: Options, tell: Tell) -> Result:
+def _run(request: Request, options: Options, tell: Tell) -> tuple[str, Result]:
+    """Return the name for its files, and what was found."""
     from registry._mmaction import import_mmaction, quiet_logging
     from registry.bench.bench import bench
-    from registry.bench.subject import random_subject
 
+    subject_of = _trained if request.is_trial else _random
     import_mmaction()
     with quiet_logging():
         try:
-            subject = random_subject(
-                request.recognizer, request.scale, request.size, request.frames
-            )
-            return bench(subject, options, tell)
+            name, subject = subject_of(request)
+            return name, bench(subject, options, tell)
         except ValueError as error:
             raise UserError(str(error)) from error
 
 
-def _items(text: str) -> list[str]:
-    return [item for item in (part.strip() for part in text.split(",")) if item]
+def _random(request: Request) -> tuple[str, Subject]:
+    from registry.bench.subject import random_subject
+
+    name, values = request.subject, request.values
+    subject = random_subject(name, values["scale"], values["size"], values["frames"])
+    return f"{name}-{values['scale']}", subject
 
 
-def _unknown(kind: str, names: Sequence[str], choices: Any) -> Iterator[str]:
-    for name in names:
-        if name not in choices:
-            hint = nearest(name, choices)
-            yield f"unknown {kind} {name!r}.{hint} Choices: {', '.join(choices)}"
+def _trained(request: Request) -> tuple[str, Subject]:
+    from .trained import trained
 
-
-def _out_of_range(request: Request) -> Iterator[str]:
-    if not 0 < request.saving < 1:
-        yield f"`--saving` must be in (0, 1), but got {request.saving:g}"
-    for name in ("batch", "dtype"):
-        if not _items(getattr(request, name)):
-            yield f"`--{name}` must name at least one"
-    for item in _items(request.batch):
-        if not item.isascii() or not item.isdigit() or int(item) < 1:
-            yield f"`--batch` must be numbers of at least 1, such as 1,8, but got {item!r}"
-    for name in ("threads", "repeats", "seeds"):
-        value = getattr(request, name)
-        if value < 1:
-            yield f"`--{name}` must be at least 1, but got {value}"
+    store = Store(request.runs)
+    folder = find(store, request.subject)
+    return folder.path.name, trained(store, folder, request.data_root)
 
 
 @contextmanager

@@ -73,12 +73,21 @@ class Sweep(Strict):
     executor: ExecutorChoice = ExecutorChoice()
     resources: Needs = Needs()
     tracking: Tracking = Tracking()
+    keep_weights: bool | None = Field(
+        default=None,
+        description="keep the trained weights of each trial; by default at desk scale alone",
+    )
     max_trials: int = Field(default=2000, ge=1, description="guards against a list too many")
 
     @property
     def needs(self) -> Resources:
         """What one trial needs, in the executors' terms."""
         return Resources(**self.resources.model_dump(exclude={"checkpoint_s"}))
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether trained weights are kept: megabytes a trial at desk scale, 100 at paper scale."""
+        return self.scale == "desk" if self.keep_weights is None else self.keep_weights
 
     @field_validator("name")
     @classmethod

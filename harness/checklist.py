@@ -32,6 +32,7 @@ class Facts:
     code: Code
     resolved: Resolved
     num_distributions: int
+    num_weights: int
 
 
 def checklist(facts: Facts) -> str:
@@ -78,7 +79,8 @@ def _models(facts: Facts) -> Iterator[Item]:
         "yes" if facts.records and len(verified) == len(facts.records) else "no",
         f"{len(verified)} of {len(facts.records)} records",
     )
-    yield Item("Models: trained weights", "no", "checkpoints go when a trial has ended")
+    kept = f"runs/trials/*/weights.pth of {facts.num_weights} trials stay where they ran"
+    yield Item("Models: trained weights", "no", kept if facts.num_weights else "none were kept")
 
 
 def _data(facts: Facts) -> Iterator[Item]:

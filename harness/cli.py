@@ -70,38 +70,51 @@ def macs(
 
 @app.command(epilog="Example: harness bench tsn --saving 0.35 --batch 1,8")
 def bench(
-    recognizer: Annotated[str, typer.Argument(help="A name from `harness list`.")],
-    scale: Annotated[str, typer.Option(help="desk or paper.")] = "paper",
+    subject: Annotated[
+        str,
+        typer.Argument(help="A recognizer of `harness list`; or a trial's key, or how it begins."),
+    ],
+    scale: Annotated[str | None, typer.Option(help="desk or paper; paper by default.")] = None,
     size: Annotated[int | None, typer.Option(min=16, help="Side of the input in pixels.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of the clip.")] = None,
-    saving: Annotated[float, typer.Option(help="Nominal saving of the routes.")] = 0.35,
-    axes: Annotated[str, typer.Option(help="What they reduce: both, channel, time.")] = "both",
-    seeds: Annotated[int, typer.Option(help="Random routes, each drawn from its own seed.")] = 3,
+    saving: Annotated[
+        float | None, typer.Option(help="Nominal saving of drawn routes; 0.35 by default.")
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option(help="What they reduce: both (the default), channel, time.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Drawn routes, each from its own seed; 3 by default.")
+    ] = None,
+    clips: Annotated[
+        int | None, typer.Option(help="Validation clips of a trial; 16 by default.")
+    ] = None,
     batch: Annotated[str, typer.Option(help="Clips at once, such as 1,8.")] = "1",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or both.")] = "float32",
     threads: Annotated[int, typer.Option(help="Threads of every variant.")] = 1,
     repeats: Annotated[int, typer.Option(help="Rounds; all variants run in each.")] = 11,
     variants: Annotated[str, typer.Option(help="Names, by commas; all by default.")] = "",
     out: Annotated[Path, typer.Option(help="Folder for JSON and plot.")] = RUNS / "bench",
+    runs: Runs = RUNS,
+    data_root: DataRoot = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Time what routes save, against every dense engine there is."""
-    from .bench import Request, bench
+    """Time what drawn routes save, or those a trial learnt, against every dense engine there is."""
+    from .bench import bench
+    from .bench_request import Request
 
-    request = Request(
-        recognizer,
-        scale,
-        size,
-        frames,
-        saving,
-        axes,
-        batch,
-        dtype,
-        threads,
-        repeats,
-        variants,
-        seeds,
-    )
+    choices = {
+        "scale": scale,
+        "size": size,
+        "frames": frames,
+        "saving": saving,
+        "axes": axes,
+        "seeds": seeds,
+        "clips": clips,
+    }
+    asked = {name: value for name, value in choices.items() if value is not None}
+    data_root = data_root or Path.cwd()
+    request = Request(subject, asked, batch, dtype, threads, repeats, variants, runs, data_root)
     _exit(bench(request, out, as_json, _console()))
 
 

@@ -257,7 +257,9 @@ def sync(store: Store, name: str, uri: str | None, console: Console) -> int:
 def cost_of(request: Request, trials: Sequence[Trial]) -> Cost:
     """Return what trials of a request will cost."""
     num_clips = {label: manifest.num_train for label, manifest in request.found.items()}
-    return estimate(trials, num_clips, experience(request.store), dense_size)
+    keeps_weights = request.sweep.keeps_weights
+    known = experience(request.store)
+    return estimate(trials, num_clips, known, dense_size, keeps_weights=keeps_weights)
 
 
 def _show_todo(request: Request, console: Console, many: int | None = None) -> list[Trial]:

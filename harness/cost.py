@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from results.record import Record
-from results.store import TRIALS, Store
+from results.store import TRIALS, Store, TrialFolder
 
 from .sizes import Size
 from .trial import Trial
@@ -23,6 +23,9 @@ ASSUMED_GMACS_PER_S = 10.0
 
 ASSUMED_DISK_BYTES = 100_000
 """Assumed where no folder tells: records and logs; a checkpoint goes when its trial has ended."""
+
+WEIGHT_BYTES = 4
+"""What a parameter of kept weights takes, float32; gates, some per cent, are left out."""
 
 NUM_RECORDS_SAMPLED = 500
 """About so many past trials are looked at, spread over all: medians need no more."""
@@ -62,7 +65,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Experience:
-    """What past trials took, by kind: seconds an epoch, and bytes on disk."""
+    """What past trials took, by kind: seconds an epoch, and bytes on disk less kept weights."""
 
     epoch_s: Mapping[Kind, float]
     disk_bytes: Mapping[Kind, int]
@@ -73,6 +76,8 @@ def estimate(
     num_clips: Mapping[str, int],
     experience: Experience,
     size_of: Callable[[Trial], Size],
+    *,
+    keeps_weights: bool = False,
 ) -> Cost:
     """Return what trials will cost.
 
@@ -81,6 +86,7 @@ def estimate(
         num_clips: Training clips by the data set's label.
         experience: What past trials took.
         size_of: The dense recognizer's size; called once for each kind and clip shape.
+        keeps_weights: Whether trained weights are kept.
     """
     sizes: dict[tuple[Any, ...], Size] = {}
     macs, time_s, disk_bytes, num_by_record = 0, 0.0, 0, 0
@@ -93,6 +99,7 @@ def estimate(
         num_by_record += epoch_s is not None
         time_s += work / (ASSUMED_GMACS_PER_S * 1e9) if epoch_s is None else epoch_s * recipe.epochs
         disk_bytes += experience.disk_bytes.get(kind, ASSUMED_DISK_BYTES)
+        disk_bytes += WEIGHT_BYTES * size.params * keeps_weights
         macs += work
     return Cost(len(trials), num_by_record, macs, time_s, disk_bytes)
 
@@ -135,4 +142,6 @@ def _median_bytes(folders: Sequence[Path]) -> int:
 
 
 def _num_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    kept = TrialFolder(folder).weights_path
+    files = (path for path in folder.rglob("*") if path.is_file() and path != kept)
+    return sum(path.stat().st_size for path in files)

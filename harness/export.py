@@ -57,7 +57,8 @@ def files_of(
     records = reading.records
     code, lock = code_of(records), _lock()
     resolved = resolve(sweep.name, records, sweep.keys)
-    facts = Facts(records, len(sweep.keys), code, resolved, len(lock))
+    num_weights = sum(store.trial_folder(r.key).weights_path.is_file() for r in records)
+    facts = Facts(records, len(sweep.keys), code, resolved, len(lock), num_weights)
     texts = {
         "REPRODUCE.md": _instructions(sweep, code, resolved, records),
         "CHECKLIST.md": checklist(facts),

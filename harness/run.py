@@ -7,7 +7,6 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,19 +17,20 @@ import torch
 from jobs.worker import Worker
 from registry.checkpoint import Keeper
 from registry.evaluation import Evaluation, check_engine, evaluate, verify_macs
-from registry.interfaces import ClipShape, ClipSource, Method, Prepared, Recognizer, Splits
+from registry.interfaces import Prepared
 from registry.latency import compare
 from registry.macs import count
-from registry.recognizers.build import build, example_input
+from registry.recognizers.build import build
 from registry.recognizers.forward import recognizer_forward
-from registry.tables import DATASETS, METHODS, RECOGNIZERS
 from registry.training import train
 from registry.vared.engine import accelerate
+from registry.weights import write_weights
 from results.record import Accuracy, EngineCheck, Latency, Macs, Record
 from results.store import Store
 
 from .checkpoints import Checkpoints
 from .trial import Trial
+from .workbench import Workbench, num_params, open_workbench, prepare
 
 NUM_VERIFIED_CLIPS = 4
 NUM_LATENCY_REPEATS = 20
@@ -48,7 +48,8 @@ def run(payload: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
 
     Args:
         payload: `trial` as plain data, `runs` and `data_root` as paths (`data_root` may be None),
-            `threads` to compute with, `checkpoint_s` between checkpoints.
+            `threads` to compute with, `checkpoint_s` between checkpoints, whether it
+            `keeps_weights`.
         worker: Hears each epoch's figures, and says when to end; must keep a folder.
 
     Returns:
@@ -61,21 +62,11 @@ def run(payload: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
     folder = store.trial_folder(trial.key)
     checkpoints = Checkpoints(folder.checkpoint_path, payload["checkpoint_s"], worker)
     logs = worker.folder or folder.path
-    record = measure(trial, data_root, logs, worker.report, checkpoints)
+    weights = folder.weights_path if payload.get("keeps_weights") else None
+    record = measure(trial, data_root, logs, worker.report, checkpoints, weights)
     store.write_record(record)
     folder.checkpoint_path.unlink(missing_ok=True)
     return {"key": record.key, "status": record.status}
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a trial works on, opened once."""
-
-    splits: Splits
-    config: dict[str, Any]
-    example: torch.Tensor
-    dense_macs: int
-    dense_params: int
 
 
 def measure(
@@ -84,6 +75,7 @@ def measure(
     folder: Path,
     report: Callable[[dict[str, float]], None],
     keeper: Keeper | None = None,
+    weights: Path | None = None,
 ) -> Record:
     """Train and measure one trial.
 
@@ -93,17 +85,19 @@ def measure(
         folder: For logs of this attempt.
         report: Called with each epoch's figures.
         keeper: Where and when training is saved; None: never.
+        weights: Where the trained weights are kept; None: nowhere.
     """
     started = datetime.now(timezone.utc)
     clock = time.perf_counter()
-    bench = _open(trial, data_root)
-    torch.manual_seed(trial.seed)
-    prepared = _prepare(trial, bench)
+    bench = open_workbench(trial, data_root)
+    prepared = prepare(trial, bench)
     trained = train(prepared, bench.splits, trial.recipe, trial.seed, folder, report, keeper)
     own_macs = _own_macs(prepared, bench)
     evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)
     macs = _macs(prepared, evaluation, bench)
     fast, why_not = _accelerated(prepared)
+    if weights is not None:
+        write_weights(weights, prepared.model)
     return Record(
         key=trial.key,
         status="ok",
@@ -117,7 +111,7 @@ def measure(
         macs=macs,
         latency=_latency(prepared, fast, bench),
         engine=_engine_check(fast, trial, bench, evaluation),
-        num_params=_params(prepared.model),
+        num_params=num_params(prepared.model),
         num_params_dense=bench.dense_params,
         budget_status=_budget_status(trial.budget, macs.share),
         train_time_s=trained.time_s,
@@ -136,32 +130,7 @@ def measure(
     )
 
 
-def _open(trial: Trial, data_root: Path | None) -> Bench:
-    recognizer: Recognizer = RECOGNIZERS.load(trial.recognizer.name)
-    source: ClipSource = DATASETS.load(trial.dataset.name)
-    recipe = trial.recipe
-    clip = ClipShape(recipe.frames, recipe.size, recognizer.input_format)
-    settings = source.settings_type(**trial.dataset.settings)
-    splits = source.splits(settings, data_root, clip, trial.seed)
-    config = recognizer.config(
-        scale=trial.scale,
-        num_classes=len(splits.class_names),
-        num_frames=recipe.frames,
-        dropout=recipe.dropout,
-    )
-    example = example_input(recognizer.input_format, recipe.frames, recipe.size)
-    dense = build(config, example.to("meta"))
-    macs = count(dense, example.to("meta"), recognizer_forward).total
-    return Bench(splits, config, example, macs, _params(dense))
-
-
-def _prepare(trial: Trial, bench: Bench) -> Prepared:
-    method: Method = METHODS.load(trial.method.name)
-    settings = method.settings_type(**trial.method.settings)
-    return method.prepare(bench.config, bench.example, trial.budget, settings)
-
-
-def _own_macs(prepared: Prepared, bench: Bench) -> int:
+def _own_macs(prepared: Prepared, bench: Workbench) -> int:
     """Multiply-adds of the recognizer as it is; of one with gates, those of a blank clip."""
     example = bench.example.to(_device(prepared))
     return count(prepared.model, example, recognizer_forward).total
@@ -181,7 +150,7 @@ def _accuracy(evaluation: Evaluation) -> Accuracy:
     )
 
 
-def _macs(prepared: Prepared, evaluation: Evaluation, bench: Bench) -> Macs:
+def _macs(prepared: Prepared, evaluation: Evaluation, bench: Workbench) -> Macs:
     import numpy as np
 
     executed = evaluation.macs_N
@@ -209,7 +178,7 @@ def _accelerated(prepared: Prepared) -> tuple[Any, tuple[str, ...]]:
         return None, (f"not timed in the engine: {error}",)
 
 
-def _latency(prepared: Prepared, fast: Any, bench: Bench) -> Latency:
+def _latency(prepared: Prepared, fast: Any, bench: Workbench) -> Latency:
     dense = build(bench.config, bench.example).to(_device(prepared)).eval()
     recognizers = {"dense_": dense, "": prepared.model}
     if fast is not None:
@@ -222,7 +191,7 @@ def _latency(prepared: Prepared, fast: Any, bench: Bench) -> Latency:
 
 
 def _engine_check(
-    fast: Any, trial: Trial, bench: Bench, evaluation: Evaluation
+    fast: Any, trial: Trial, bench: Workbench, evaluation: Evaluation
 ) -> EngineCheck | None:
     if fast is None:
         return None
@@ -235,10 +204,6 @@ def _budget_status(budget: float | None, share: float) -> Any:
     if share > budget:
         return "infeasible"
     return "met" if share >= budget - WINDOW else "under"
-
-
-def _params(model: torch.nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
 
 
 def code_revision(root: Path = CHECKOUT) -> str:

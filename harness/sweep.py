@@ -214,6 +214,7 @@ def _payload(trial: Trial, settings: Settings, sweep: Sweep) -> dict[str, Any]:
         "data_root": None if root is None else str(root.absolute()),
         "threads": sweep.needs.cpus,
         "checkpoint_s": sweep.resources.checkpoint_s,
+        "keeps_weights": sweep.keeps_weights,
     }
 
 

@@ -121,7 +121,7 @@ class KeptLoop(EpochBasedTrainLoop):  # type: ignore[misc]
     def _keep(self) -> None:
         due = self.keeper.due()
         if due or self._iter == self._max_iters:
-            _write(self.keeper.path, _state(self.runner))
+            write_state(self.keeper.path, _state(self.runner))
             self.keeper.saved(self._iter)
 
 
@@ -228,7 +228,7 @@ def _model(runner: Any) -> nn.Module:
     return model
 
 
-def _write(path: Path, state: State) -> None:
+def write_state(path: Path, state: State) -> None:
     """Write so that a reader, or a crash, meets the old file or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

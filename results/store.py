@@ -94,6 +94,11 @@ class TrialFolder:
         """Where the state of a trial that has not ended is saved."""
         return self.path / "checkpoint.pth"
 
+    @property
+    def weights_path(self) -> Path:
+        """Where the weights of a trial that ended well are kept, if they are."""
+        return self.path / "weights.pth"
+
 
 @dataclass(frozen=True)
 class Reading:

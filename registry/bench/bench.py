@@ -10,9 +10,11 @@ import torch
 
 from .bout import Bout, Options, Tell
 from .headline import Headline
+from .loads import saving
 from .machine import Machine, bf16_units, load, look
 from .memory import keep_freed_memory
 from .result import LeftOut, Result, Row
+from .routes import offered
 from .subject import Subject
 
 BUSY = 0.25
@@ -27,15 +29,17 @@ def bench(
     Freed memory stays in this process from now on: see `memory.py`.
 
     Raises:
-        ValueError: The saving cannot be met.
+        ValueError: The saving cannot be met, or there are too few validation clips.
     """
     load_before, allocator = load(), keep_freed_memory()
     rows: list[Row] = []
     headlines: list[Headline] = []
     left_out: list[LeftOut] = []
+    savings: list[float] = []
     with _threads(options.num_threads):
         for batch in options.batches:
             bout = Bout(subject, options, batch, tell)
+            savings.append(saving(subject, bout.loads))
             its_rows, its_headlines = bout.run()
             rows += its_rows
             headlines += its_headlines
@@ -45,8 +49,9 @@ def bench(
         recognizer=subject.name,
         clip=asdict(subject.clip),
         dense_macs=subject.dense_macs,
-        saving=options.saving,
-        axes=options.axes,
+        saving=options.saving if subject.validation is None else savings[0],
+        axes=options.axes if subject.validation is None else offered(subject.policy.costs),
+        routes="drawn" if subject.validation is None else "learnt",
         num_layers=len(subject.policy.costs),
         variants=tuple(rows),
         headlines=tuple(headlines),

@@ -1,12 +1,12 @@
 """Bout: all variants of one subject at one batch: made, checked, timed, judged.
 
-Shape legend: N clips of a batch, L layers, A sets of routes, B rounds.
+Shape legend: N clips of a batch, L layers, A loads, B rounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from ..recognizers.forward import recognizer_forward
+from .contender import Contender
 from .headline import Headline, Measured, headline
+from .loads import Load, drawn, learnt
 from .memory import peak_mb, resident_mb
 from .result import LeftOut, Manner, RouteTime, Row
-from .routes import RouteAxes, draw, nominal_macs
+from .routes import RouteAxes
 from .runners import Runner
 from .subject import Subject
 from .timing import Pace, Seconds, interleave
@@ -36,9 +38,10 @@ class Options:
     """What to time.
 
     Args:
-        saving: Nominal saving of every route, a share of the dense multiply-adds.
+        saving: Nominal saving of every drawn route, a share of the dense multiply-adds.
         axes: What routes reduce.
-        num_routes: Sets of routes; each has one a clip.
+        num_routes: Sets of drawn routes; each has one a clip.
+        num_clips: Validation clips, where routes are learnt.
         batches: Numbers of clips at once.
         dtypes: Names of data types.
         num_threads: Threads of every variant.
@@ -49,54 +52,12 @@ class Options:
     saving: float = 0.35
     axes: RouteAxes = "both"
     num_routes: int = 3
+    num_clips: int = 16
     batches: tuple[int, ...] = (1,)
     dtypes: tuple[str, ...] = ("float32",)
     num_threads: int = 1
     variants: tuple[Variant, ...] = chosen(())
     pace: Pace = Pace(num_rounds=11)
-
-
-@dataclass
-class Contender:
-    """A variant made ready, and what is known of it before it is timed.
-
-    Args:
-        variant: In the table.
-        dtype: Name of its data type.
-        manner: Whether it runs the batch at once.
-        runner: What runs.
-        error: Largest difference to the reference, over all sets of routes.
-        executed: Executed multiply-adds a clip, a value a set of routes.
-        peak_mb: See `Row`.
-        kept_mb: See `Row`.
-    """
-
-    variant: Variant
-    dtype: str
-    manner: Manner
-    runner: Runner
-    error: float = 0.0
-    executed: list[float] = field(default_factory=list)
-    peak_mb: float | None = None
-    kept_mb: float | None = None
-
-    @property
-    def label(self) -> str:
-        """The variant, and whether it runs clip by clip."""
-        return self.variant.name + (", clip by clip" if self.manner == "loop" else "")
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether it runs the dense recognizer."""
-        return not self.variant.is_adaptive
-
-    def scores(self, clips: Tensor, routes_NL2: Tensor | None = None) -> Tensor:
-        """Run the batch; returns float32 scores (N, classes)."""
-        if self.runner.policy is not None:
-            self.runner.policy.routes = routes_NL2
-        if self.manner == "batch":
-            return self.runner.run(clips)
-        return torch.cat([self.runner.run(clip[None]) for clip in clips])
 
 
 class Bout:
@@ -109,7 +70,7 @@ class Bout:
         tell: Hears how far it is.
 
     Raises:
-        ValueError: The saving cannot be met.
+        ValueError: The saving cannot be met, or there are too few validation clips.
     """
 
     def __init__(self, subject: Subject, options: Options, batch: int, tell: Tell) -> None:
@@ -117,10 +78,9 @@ class Bout:
         self.options = options
         self.batch = batch
         self.tell = tell
-        self.clips = subject.clips(batch, seed=0)
-        self.routes = [self._draw(number) for number in range(options.num_routes)]
+        self.loads = self._loads()
         self.left_out: list[LeftOut] = []
-        self._references: dict[int | None, Tensor] = {}
+        self._references: dict[tuple[bool, int], Tensor] = {}
 
     def run(self) -> tuple[list[Row], list[Headline]]:
         """Make, check, time and judge."""
@@ -129,11 +89,11 @@ class Bout:
         rows = [self._row(one, times) for one, times in zip(contenders, seconds, strict=True)]
         return rows, list(self._headlines(contenders, seconds))
 
-    def _draw(self, number: int) -> Tensor:
-        """A set of routes (N, L, 2), every clip its own."""
-        options, costs = self.options, self.subject.policy.costs
-        seeds = range(number * self.batch, (number + 1) * self.batch)
-        return torch.stack([draw(costs, options.saving, options.axes, seed) for seed in seeds])
+    def _loads(self) -> list[Load]:
+        options = self.options
+        if self.subject.validation is not None:
+            return learnt(self.subject, self.batch, options.num_clips)
+        return drawn(self.subject, self.batch, options.saving, options.axes, options.num_routes)
 
     def _contenders(self) -> Iterator[Contender]:
         """Those that can be made and agree with their reference."""
@@ -184,48 +144,48 @@ class Bout:
 
     def _make(self, variant: Variant, dtype: str, manner: Manner) -> Runner:
         recognizer = self.subject.adaptive if variant.is_adaptive else self.subject.dense
-        example = self.clips if manner == "batch" else self.clips[:1]
+        clips = self.loads[0].clips
+        example = clips if manner == "batch" else clips[:1]
         return variant.make(recognizer, example, DTYPES[dtype])
 
     def _check(self, one: Contender) -> None:
-        """Compare it with the reference on all routes, and ask what it executed."""
-        for number, routes_NL2 in enumerate(self._sets(one)):
-            scores = one.scores(self.clips, routes_NL2)
+        """Compare it with the reference on all loads, and ask what it executed."""
+        for number, load in enumerate(self._loads_of(one)):
+            scores = one.scores(load)
             counted = one.runner.executed
             macs = self._nominal(one)[number] if counted is None else np.mean(counted())
             one.executed.append(float(macs))
-            reference = self._reference(None if one.is_dense else number)
+            reference = self._reference(one.is_dense, number)
             one.error = float(np.fmax(one.error, difference(scores, reference)))
             if not torch.isfinite(scores).all():
                 one.error = float("nan")
                 return
 
-    def _sets(self, one: Contender) -> list[Tensor] | list[None]:
-        return [None] if one.is_dense else self.routes
+    def _loads_of(self, one: Contender) -> list[Load]:
+        """A dense recognizer takes as long for every load."""
+        return self.loads[:1] if one.is_dense else self.loads
 
-    def _reference(self, number: int | None) -> Tensor:
-        """Stock in float32; for a set of routes, every layer in full, masked and rebuilt."""
-        if number not in self._references:
-            policy = self.subject.policy
-            if number is None:
-                self._references[number] = _scores(self.subject.dense, self.clips)
+    def _reference(self, is_dense: bool, number: int) -> Tensor:
+        """Stock in float32; of an adaptive one, every layer in full, masked and rebuilt."""
+        key = (is_dense, number)
+        if key not in self._references:
+            policy, load = self.subject.policy, self.loads[number]
+            if is_dense:
+                self._references[key] = _scores(self.subject.dense, load.clips)
             else:
-                policy.routes, policy.skip = self.routes[number], False
-                self._references[number] = _scores(self.subject.adaptive, self.clips)
+                policy.routes, policy.skip = load.routes_NL2, False
+                self._references[key] = _scores(self.subject.adaptive, load.clips)
                 policy.routes, policy.skip = None, True
-        return self._references[number]
+        return self._references[key]
 
     def _nominal(self, one: Contender) -> Seconds:
         """Nominal multiply-adds a clip (A,)."""
         if one.is_dense:
             return np.array([float(self.subject.dense_macs)])
-        costs = self.subject.policy.costs
-        return np.array(
-            [np.mean([nominal_macs(costs, route) for route in routes]) for routes in self.routes]
-        )
+        return np.array([load.nominal for load in self.loads])
 
     def _tasks(self, one: Contender) -> list[Callable[[], object]]:
-        return [partial(one.scores, self.clips, routes) for routes in self._sets(one)]
+        return [partial(one.scores, load) for load in self._loads_of(one)]
 
     def _time(self, contenders: list[Contender]) -> list[Seconds]:
         """Seconds (A, B) of each contender."""
@@ -240,7 +200,7 @@ class Bout:
             tasks, pace, lambda done: self.tell(f"rounds at batch {self.batch}", done, total)
         )
         return [
-            np.stack([taken[index, number] for number in range(len(self._sets(one)))])
+            np.stack([taken[index, number] for number in range(len(self._loads_of(one)))])
             for index, one in enumerate(contenders)
         ]
 
@@ -271,7 +231,7 @@ class Bout:
 
     def _headlines(self, contenders: list[Contender], seconds: list[Seconds]) -> Iterator[Headline]:
         measured = [
-            (one, Measured(one.label, times, self._nominal(one), np.array(one.executed)))
+            (one, self._measured(one, times))
             for one, times in zip(contenders, seconds, strict=True)
         ]
         stock = [m for c, m in measured if (c.variant.name, c.dtype) == (STOCK, "float32")]
@@ -281,6 +241,11 @@ class Bout:
                 own = [m for c, m in dense if c.variant.name == one.variant.own_dense]
                 place = (one.variant.name, one.dtype, self.batch)
                 yield headline(its, place, own, [m for _, m in dense], stock)
+
+    def _measured(self, one: Contender, seconds_AB: Seconds) -> Measured:
+        measured = Measured(one.label, seconds_AB, self._nominal(one), np.array(one.executed))
+        # learnt routes save more on one clip than on another, and some nothing: the sample counts
+        return measured if self.subject.validation is None else measured.pooled()
 
 
 def difference(scores: Tensor, reference: Tensor) -> float:

@@ -109,6 +109,15 @@ class Measured:
     nominal_A: Values
     executed_A: Values
 
+    def pooled(self) -> Measured:
+        """Return the mean over routes as if it were one."""
+        return Measured(
+            self.label,
+            self.seconds_AB.mean(0, keepdims=True),
+            self.nominal_A.mean(keepdims=True),
+            self.executed_A.mean(keepdims=True),
+        )
+
     @property
     def median_s(self) -> float:
         """Seconds of the whole batch."""

@@ -89,8 +89,10 @@ class Result:
         clip: `num_frames`, `size` and `input_format`.
         dense_macs: Multiply-adds of the dense recognizer for one clip, as docs/conventions.md
             counts.
-        saving: Wanted nominal saving of every route.
+        saving: Wanted nominal saving of every drawn route; of learnt ones, the mean of the sample
+            at the first batch.
         axes: What routes reduce.
+        routes: Whether they were drawn at random, or decided by trained gates.
         num_layers: Layers with a gate.
         variants: What was timed.
         headlines: One an adaptive variant, data type and batch.
@@ -104,6 +106,7 @@ class Result:
     dense_macs: int
     saving: float
     axes: str
+    routes: Literal["drawn", "learnt"]
     num_layers: int
     variants: tuple[Row, ...]
     headlines: tuple[Headline, ...]

@@ -78,6 +78,13 @@ def most_saving(costs: CostTable, axes: RouteAxes) -> float:
     return sum(most) / costs.dense
 
 
+def offered(costs: CostTable) -> RouteAxes:
+    """Return what routes can reduce."""
+    channels = any(len(layer.channel_factors) > 1 for layer in costs.layers)
+    frames = any(len(layer.time_factors) > 1 for layer in costs.layers)
+    return "both" if channels and frames else "channel" if channels else "time"
+
+
 def _pairs(route: Tensor) -> Iterator[_Choice]:
     for channel, time in route.tolist():
         yield int(channel), int(time)

@@ -1,7 +1,7 @@
 """What is timed: a dense recognizer and its adaptive twin of the same weights, and their clips.
 
-A trained trial becomes a subject the same way: its recognizer as `adaptive`, the dense one with the
-same host weights as `dense`; `bench` asks for nothing more.
+A trained recognizer becomes a subject the same way: itself as `adaptive`, the dense one with the
+same host weights as `dense`, and its validation clips.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import Dataset
 
 from .._mmaction import init_weights
+from ..evaluation import policy_of
 from ..interfaces import ClipShape, Scale
 from ..macs import count
 from ..recognizers.build import build, example_input
@@ -39,6 +41,7 @@ class Subject:
         adaptive: The same weights with gates; its `vared` is a `Policy`.
         clip: What it sees.
         dense_macs: Multiply-adds of the dense recognizer for one clip.
+        validation: Clips whose learnt routes are timed; None: routes are drawn.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Subject:
     adaptive: nn.Module
     clip: ClipShape
     dense_macs: int
+    validation: Dataset[Any] | None = None
 
     @property
     def policy(self) -> Policy:
@@ -54,7 +58,7 @@ class Subject:
         policy: Policy = adaptive.vared
         return policy
 
-    def clips(self, num_clips: int, seed: int) -> Tensor:
+    def noise(self, num_clips: int, seed: int) -> Tensor:
         """Return normalised inputs of that many clips: noise, a time does not depend on it."""
         shape = example_input(
             self.clip.input_format, self.clip.num_frames, self.clip.size, num_clips=num_clips
@@ -104,6 +108,35 @@ def random_subject(
         adaptive = copy.deepcopy(dense)
         adapt(adaptive, settings, example)
     return Subject(name, dense.eval(), adaptive.eval(), clip, dense_macs)
+
+
+def trained_subject(
+    name: str,
+    adaptive: nn.Module,
+    dense: nn.Module,
+    clip: ClipShape,
+    dense_macs: int,
+    validation: Dataset[Any],
+) -> Subject:
+    """Pair a trained adaptive recognizer with a dense one, which takes its weights over.
+
+    Args:
+        name: For people.
+        adaptive: Trained.
+        dense: Of the same config, built; its weights are replaced.
+        clip: What both see.
+        dense_macs: Multiply-adds of the dense recognizer for one clip.
+        validation: Clips to time, items as `Splits` describes them.
+
+    Raises:
+        ValueError: No gate decides in it.
+    """
+    policy = policy_of(adaptive)
+    if policy is None or policy.routes is not None:
+        raise ValueError(f"{name} has no gates, so there are no learnt routes to time")
+    state = adaptive.state_dict()
+    dense.load_state_dict({key: state[key] for key in dense.state_dict()})
+    return Subject(name, dense.eval(), adaptive.eval(), clip, dense_macs, validation)
 
 
 def _unsettle(recognizer: nn.Module) -> None:

@@ -21,15 +21,14 @@ from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
 from .calibration import DEPTH, Shares, calibrate
+from .loss import AdaptiveLoss
 from .policy import Policy
-from .settings import ControlSettings
+from .settings import NO_TEACHER, ControlSettings
 
 PROPORTIONAL = 20.0
 INTEGRAL = 0.05
 SMOOTHING = 0.9
 LOWEST, HIGHEST = -5.0, 50.0
-RAMP = 0.75
-"""Share of the learning phase in which the target comes down; the rest holds it."""
 
 
 @dataclass
@@ -38,15 +37,17 @@ class Controller:
 
     Args:
         goal: Executed share to end at.
+        ramp: Share of the learning phase in which the target comes down; the rest holds it.
     """
 
     goal: float
+    ramp: float
     integral: float = 0.0
     smoothed: float | None = None
 
     def target(self, progress: float) -> float:
         """Return the share wanted after `progress` in [0, 1] of the learning phase."""
-        return 1 - (1 - self.goal) * min(progress / RAMP, 1.0)
+        return 1 - (1 - self.goal) * min(progress / self.ramp, 1.0)
 
     def step(self, share: float, progress: float) -> float:
         """Take the batch's executed share in; return the weight for the next step."""
@@ -85,11 +86,13 @@ class BudgetHook(Hook):  # type: ignore[misc]
             raise ValueError("BudgetHook needs a `budget` or a fixed `efficiency_weight`")
         self.budget = budget
         goal = 1.0 if budget is None else budget - self.settings.margin - DEPTH / 2
-        self.controller = Controller(goal)
+        self.controller = Controller(goal, self.settings.ramp)
 
     def before_train(self, runner: Any) -> None:
-        """Say at once when no route is cheap enough."""
+        """Say at once when no route is cheap enough, or when a teacher could learn nothing."""
         floor = _policy(runner).costs.floor()
+        if _loss(runner).settings.distil and not self.settings.warmup:
+            raise ValueError(NO_TEACHER)
         if self.budget is not None and floor > self.budget:
             runner.logger.warning(
                 f"budget {self.budget:g} cannot be met: gates at their cheapest take {floor:.3f}"
@@ -133,8 +136,12 @@ class BudgetHook(Hook):  # type: ignore[misc]
             _policy(runner).full = False
             self._calibrate(runner)
 
+    def after_train(self, runner: Any) -> None:
+        """Let the teacher go: it has no part in the trained recognizer."""
+        _loss(runner).take_up_teacher(None)
+
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Keep the controller's state beside the weights, as plain numbers.
+        """Keep the controller's state beside the weights, as plain numbers, and the teacher's.
 
         The policy's `full` is not part of it: it is set anew before each step.
         """
@@ -145,6 +152,9 @@ class BudgetHook(Hook):  # type: ignore[misc]
             "efficiency_weight": policy.efficiency_weight,
             "frozen": policy.frozen,
         }
+        teacher = _loss(runner).teacher_state()
+        if teacher is not None:
+            checkpoint["vared_teacher"] = teacher
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Take the controller's state up again; a checkpoint without one is a fresh start."""
@@ -154,6 +164,7 @@ class BudgetHook(Hook):  # type: ignore[misc]
         policy = _policy(runner)
         self.controller.integral, self.controller.smoothed = state["integral"], state["smoothed"]
         policy.efficiency_weight, policy.frozen = state["efficiency_weight"], state["frozen"]
+        _loss(runner).take_up_teacher(checkpoint.get("vared_teacher"))
 
     def _settle(self, runner: Any, policy: Policy) -> None:
         policy.frozen = True
@@ -203,6 +214,12 @@ def _mean_of_processes(share: Tensor) -> float:
 def _model(runner: Any) -> nn.Module:
     model: nn.Module = runner.model.module if is_model_wrapper(runner.model) else runner.model
     return model
+
+
+def _loss(runner: Any) -> AdaptiveLoss:
+    model: Any = _model(runner)
+    loss: AdaptiveLoss = model.loss
+    return loss
 
 
 def _policy(runner: Any) -> Policy:

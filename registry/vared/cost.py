@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .rebuild import kept_sizes
+from .settings import GateInput
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class CostTable:
     Args:
         layers: One entry a dynamic layer, in the order of their indices.
         dense: Multiply-adds of the unmodified recognizer, everything included.
+
+    `shares` holds each layer's share of these, (L,).
     """
 
     def __init__(self, layers: Sequence[LayerCost], dense: int) -> None:
@@ -98,7 +101,7 @@ class CostTable:
         self._gate = _column(layers, lambda c: c.gate)
         self._cheap = _column(layers, lambda c: c.cheap_per_element)
         self._unit = _column(layers, lambda c: int(c.unit_weights))
-        self._share = torch.tensor([layer.dense / dense for layer in layers])
+        self.shares = torch.tensor([layer.dense / dense for layer in layers])
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -149,7 +152,7 @@ class CostTable:
         exact = self.executed(channel > 0, time > 0).total() / self.dense
         channels = self._factor(channel, self.kept_channels)
         frames = self._factor(time, self.kept_frames)
-        soft = (channels * frames) @ self._share
+        soft = (channels * frames) @ self.shares
         return exact + soft - soft.detach()
 
     @staticmethod
@@ -172,12 +175,21 @@ def _only_cheapest(kept_LS: Tensor) -> Tensor:
     return live.scatter(-1, kept_LS.argmin(-1)[None, :, None], True)
 
 
-def gate_macs(
-    num_inputs: int, pooled_elements: int, width: int, num_outputs: int, norm: str
-) -> int:
+def gate_macs(num_inputs: int, pooling: int, width: int, num_outputs: int, norm: str) -> int:
     """Multiply-adds of a gate: pooling, two fully connected layers and its normalisation."""
     per_hidden = {"layer": 5, "batch": 2, "none": 0}[norm]
-    return pooled_elements + num_inputs * width + per_hidden * width + width * num_outputs
+    return pooling + num_inputs * width + per_hidden * width + width * num_outputs
+
+
+def gate_inputs(gate_input: GateInput, num_channels: int, num_frames: int) -> int:
+    """Numbers that a gate sees."""
+    return num_channels * {"mean": 1, "frames": num_frames, "motion": 2}[gate_input]
+
+
+def pooling_macs(gate_input: GateInput, num_frames: int, frame_elements: int) -> int:
+    """Multiply-adds of pooling: one an element, and two for each difference and its mean."""
+    differences = num_frames - 1 if gate_input == "motion" else 0
+    return frame_elements * (num_frames + 2 * differences)
 
 
 def _kept(layers: Sequence[LayerCost], size: str, factors: str, width: int) -> Tensor:

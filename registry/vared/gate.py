@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .settings import VaRedSettings
+from .cost import gate_inputs
+from .settings import GateInput, VaRedSettings
 
 ALL_OFF_WEIGHT = 0.1
 """Weight of the cheapest branch where a gate closes all of them (ours; the paper's is unknown)."""
@@ -44,7 +45,7 @@ class Gate(nn.Module):
 
     Args:
         num_channels: Channels of the convolution's input.
-        num_frames: Frames of that input; used where `settings.gate_input` is "frames".
+        num_frames: Frames of that input.
         num_branches: Branches of the channel axis and of the time axis, at least 1 each.
         settings: Of the method.
     """
@@ -61,9 +62,9 @@ class Gate(nn.Module):
     ) -> None:
         super().__init__()
         self.num_branches = num_branches
-        self.keeps_time = settings.gate_input == "frames"
+        self.input = settings.gate_input
         self.normalise = settings.normalise
-        num_inputs = num_channels * (num_frames if self.keeps_time else 1)
+        num_inputs = gate_inputs(self.input, num_channels, num_frames)
         self.squeeze = nn.Linear(num_inputs, settings.gate_width)
         self.norm = _gate_norm(settings)
         self.excite = nn.Linear(settings.gate_width, sum(num_branches))
@@ -91,9 +92,7 @@ class Gate(nn.Module):
 
         An axis with a single branch always weighs 1.
         """
-        axes = (3, 4) if self.keeps_time else (2, 3, 4)
-        pooled = x_NCTHW.mean(axes).flatten(1)
-        hidden = torch.tanh(self.norm(self.squeeze(pooled)))
+        hidden = torch.tanh(self.norm(self.squeeze(pool(x_NCTHW, self.input))))
         u = self.excite(hidden)
         weights = self.activation(u)
         channel, time = weights.split(self.num_branches, dim=1)
@@ -106,6 +105,21 @@ class Gate(nn.Module):
         # added, not put in place: the gradient still reaches what closed
         weights = weights + closed * self._rescue[-weights.shape[1] :]
         return weights / weights.sum(1, keepdim=True) if self.normalise else weights
+
+
+def pool(x_NCTHW: Tensor, gate_input: GateInput) -> Tensor:
+    """Return what a gate sees of its layer's input, (N, `gate_inputs`)."""
+    if gate_input == "frames":
+        return x_NCTHW.mean((3, 4)).flatten(1)
+    mean_NC = x_NCTHW.mean((2, 3, 4))
+    return torch.cat([mean_NC, _motion(x_NCTHW)], 1) if gate_input == "motion" else mean_NC
+
+
+def _motion(x_NCTHW: Tensor) -> Tensor:
+    """Mean over space and time of |x_t - x_(t-1)|, (N, C); the same for a clip and its reverse."""
+    if x_NCTHW.shape[2] == 1:
+        return x_NCTHW.new_zeros(x_NCTHW.shape[:2])
+    return (x_NCTHW[:, :, 1:] - x_NCTHW[:, :, :-1]).abs().mean((2, 3, 4))
 
 
 def _exact_activation(u: Tensor) -> Tensor:

@@ -41,13 +41,7 @@ class _VaRed(Method):
         from .recognizer import adapt
 
         recognizer = build(config, example)
-        surgery = adapt(
-            recognizer,
-            settings,
-            example,
-            square=settings.training.square,
-            only_correct=settings.training.only_correct,
-        )
+        surgery = adapt(recognizer, settings, example, settings.training.loss)
         return Prepared(
             recognizer,
             hooks=[BudgetHook(budget, settings.training.control)],

@@ -55,6 +55,11 @@ class Policy:
     decisions: dict[int, Decision] = field(default_factory=dict)
     scores: Tensor | None = None
 
+    def forget(self) -> None:
+        """Drop what the last forward left."""
+        self.decisions = {}
+        self.scores = None
+
     def forced(self, layer: int, num_branches: tuple[int, int]) -> Decision | None:
         """Return the forced decision of a layer, one-hot, or None where its gate decides."""
         if self.full:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .._mmaction import import_mmaction
@@ -15,64 +14,19 @@ from mmaction.models.recognizers import Recognizer2D, Recognizer3D  # noqa: E402
 from mmaction.registry import MODELS  # noqa: E402
 
 from ..recognizers.build import example_input  # noqa: E402
+from .loss import AdaptiveLoss  # noqa: E402
 from .policy import Policy  # noqa: E402
-from .settings import VaRedSettings  # noqa: E402
+from .settings import LossSettings, VaRedSettings  # noqa: E402
 from .surgery import Surgery, operate  # noqa: E402
-
-
-class AdaptiveLoss:
-    """Stands in for a recognizer's `loss`: adds the efficiency loss to its losses.
-
-    Recalled: L_e = (mu * sum_l share_l * r_l / R_l)^2 with mu = 1 for a correctly classified clip,
-    else 0; L = L_acc + lambda * L_e. Gates, cheap operations and the layers that no gate controls
-    are part of the share (ours), so that it is the share of MACs really executed.
-
-    Args:
-        recognizer: With gates installed.
-        policy: Of its gates.
-        square: Square the share.
-        only_correct: Apply mu.
-    """
-
-    def __init__(
-        self, recognizer: Any, policy: Policy, *, square: bool, only_correct: bool
-    ) -> None:
-        self.dense_loss = recognizer.loss
-        self.policy = policy
-        self.square = square
-        self.only_correct = only_correct
-
-    def __call__(self, inputs: Tensor, data_samples: list[Any], **kwargs: Any) -> dict[str, Tensor]:
-        """Return MMAction2's losses, `loss_efficiency`, and `macs_share` for the log."""
-        losses: dict[str, Tensor] = self.dense_loss(inputs, data_samples, **kwargs)
-        if self.policy.full:
-            return losses
-        share_N = self.policy.share()
-        paid_N = share_N.square() if self.square else share_N
-        if self.only_correct:
-            paid_N = paid_N * self._correct(data_samples)
-        losses["loss_efficiency"] = self.policy.efficiency_weight * paid_N.mean()
-        losses["macs_share"] = share_N.detach().mean()
-        return losses
-
-    def _correct(self, data_samples: list[Any]) -> Tensor:
-        """1 for each clip (N,) whose last scores put its label first; each view for itself."""
-        assert self.policy.scores is not None
-        predicted = self.policy.scores.argmax(1)
-        labels = torch.cat([sample.gt_label for sample in data_samples]).to(predicted.device)
-        views = len(predicted) // len(labels)
-        return (predicted == labels.repeat_interleave(views)).float()
 
 
 def adapt(
     recognizer: Any,
     settings: VaRedSettings,
     example: Tensor,
-    *,
-    square: bool = True,
-    only_correct: bool = True,
+    loss: LossSettings | None = None,
 ) -> Surgery:
-    """Give a built MMAction2 recognizer gates and the efficiency loss, in place.
+    """Give a built MMAction2 recognizer gates and the losses that train them, in place.
 
     Afterwards `recognizer.vared` is its `Policy`. State dict keys of the recognizer are unchanged;
     the new ones contain `.vared.`.
@@ -81,8 +35,7 @@ def adapt(
         recognizer: Recognizer2D or Recognizer3D, built, on any device.
         settings: Of the method.
         example: Input of one clip (`example_input`).
-        square: See `AdaptiveLoss`.
-        only_correct: See `AdaptiveLoss`.
+        loss: Of what is added to its loss; None: the defaults.
 
     Raises:
         ValueError: No convolution can be made dynamic.
@@ -90,7 +43,7 @@ def adapt(
     surgery = operate(recognizer, settings, example)
     policy = surgery.policy
     recognizer.vared = policy
-    recognizer.loss = AdaptiveLoss(recognizer, policy, square=square, only_correct=only_correct)
+    recognizer.loss = AdaptiveLoss(recognizer, policy, loss or LossSettings())
     counter = ClipCounter(policy, _segments(recognizer, example))
     recognizer.backbone.register_forward_pre_hook(counter)
     if not hasattr(recognizer.backbone, "num_segments"):
@@ -126,14 +79,14 @@ class SegmentCounter:
 
 
 class ScoreKeeper:
-    """Keeps the head's last scores for the correct-prediction indicator."""
+    """Keeps the head's last scores for the losses that need them."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 
     def __call__(self, _: nn.Module, inputs: Any, scores: Tensor) -> None:
-        """Store scores (N, classes)."""
-        self.policy.scores = scores.detach()
+        """Store scores (N, classes), with their graph."""
+        self.policy.scores = scores
 
 
 def _segments(recognizer: Any, example: Tensor) -> int:
@@ -144,9 +97,9 @@ def _segments(recognizer: Any, example: Tensor) -> int:
 def _adapt_from_config(recognizer: nn.Module, input_format: str, vared: dict[str, Any]) -> None:
     settings = dict(vared)
     num_frames, size = settings.pop("num_frames"), settings.pop("size")
-    loss = {key: settings.pop(key) for key in ("square", "only_correct") if key in settings}
+    loss = {key: settings.pop(key) for key in LossSettings.model_fields if key in settings}
     example = example_input(input_format, num_frames, size)  # type: ignore[arg-type]
-    adapt(recognizer, VaRedSettings(**settings), example, **loss)
+    adapt(recognizer, VaRedSettings(**settings), example, LossSettings(**loss))
 
 
 @MODELS.register_module()
@@ -154,7 +107,7 @@ class AdaptiveRecognizer2D(Recognizer2D):  # type: ignore[misc]
     """MMAction2's Recognizer2D with VA-RED2.
 
     Args:
-        vared: `num_frames` and `size` of a clip, and any field of `VaRedSettings`.
+        vared: `num_frames` and `size` of a clip, and fields of `VaRedSettings` and `LossSettings`.
         **config: As for Recognizer2D.
     """
 
@@ -168,7 +121,7 @@ class AdaptiveRecognizer3D(Recognizer3D):  # type: ignore[misc]
     """MMAction2's Recognizer3D with VA-RED2.
 
     Args:
-        vared: `num_frames` and `size` of a clip, and any field of `VaRedSettings`.
+        vared: `num_frames` and `size` of a clip, and fields of `VaRedSettings` and `LossSettings`.
         **config: As for Recognizer3D.
     """
 

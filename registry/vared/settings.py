@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 Axis = Literal["channel", "time"]
+GateInput = Literal["mean", "frames", "motion"]
 
 
 class VaRedSettings(BaseModel):
@@ -44,8 +46,10 @@ class VaRedSettings(BaseModel):
     gate_norm: Literal["layer", "batch", "none"] = Field(
         "layer", description="normalisation inside a gate (recalled: batch; the default is ours)"
     )
-    gate_input: Literal["mean", "frames"] = Field(
-        "mean", description="pool over space and time, or keep time (recalled: frames)"
+    gate_input: GateInput = Field(
+        "mean",
+        description="pool over space and time, or keep time (recalled: frames); motion: beside the"
+        " mean, how much each channel changes from frame to frame (ours)",
     )
     activation: Literal["leak", "exact"] = Field(
         "leak",
@@ -79,6 +83,12 @@ class ControlSettings(BaseModel):
     warmup: float = Field(
         0.4, ge=0, lt=1, description="share of steps with gates forced full (ours)"
     )
+    ramp: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="share of the learning phase in which the target comes down (ours)",
+    )
     settle: float = Field(
         0.75, gt=0, le=1, description="share of steps after which gates rest (ours)"
     )
@@ -87,18 +97,53 @@ class ControlSettings(BaseModel):
     )
 
 
-class TrainingSettings(ControlSettings):
-    """How gates are trained: the efficiency loss, their learning rate, and the control."""
+NO_TEACHER = "`distil` needs a warm-up to train its teacher: `warmup` must be > 0, but got 0"
+
+
+class LossSettings(BaseModel):
+    """What is added to the recognizer's own loss."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     square: bool = Field(True, description="square the efficiency loss (recalled)")
     only_correct: bool = Field(
         True, description="press only on clips that are classified correctly (recalled)"
     )
+    pressure: Literal["clip", "mean"] = Field(
+        "clip",
+        description="square each clip's share (recalled), or the mean share of the clips pressed"
+        " on, so that cheap ones pay for dear ones (ours)",
+    )
+    spread: float = Field(
+        0.0,
+        ge=0,
+        description="weight of a reward for policies that differ from clip to clip (ours)",
+    )
+    distil: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the distance to the scores of the dense recognizer that warm-up"
+        " trained (ours)",
+    )
+
+
+class TrainingSettings(ControlSettings, LossSettings):
+    """How gates are trained: the losses, their learning rate, and the control."""
+
     gate_lr: float = Field(10.0, gt=0, description="learning rate of gates, times the base (ours)")
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> Self:
+        if self.distil and not self.warmup:
+            raise ValueError(NO_TEACHER)
+        return self
 
     @property
     def control(self) -> ControlSettings:
         """The part that `BudgetHook` needs."""
-        return ControlSettings(
-            **{name: getattr(self, name) for name in ControlSettings.model_fields}
-        )
+        return ControlSettings(**self.model_dump(include=set(ControlSettings.model_fields)))
+
+    @property
+    def loss(self) -> LossSettings:
+        """The part that `AdaptiveLoss` needs."""
+        return LossSettings(**self.model_dump(include=set(LossSettings.model_fields)))

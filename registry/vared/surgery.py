@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .cost import CostTable, LayerCost, conv_macs_per_element, gate_macs
+from .cost import (
+    CostTable,
+    LayerCost,
+    conv_macs_per_element,
+    gate_inputs,
+    gate_macs,
+    pooling_macs,
+)
 from .dynamic import DenseStage, DynamicChain, DynamicConv, Stage
 from .gate import Gate
 from .policy import Policy
@@ -140,9 +147,6 @@ def _cost(recognizer: nn.Module, site: Site, shape: Shapes, settings: VaRedSetti
         _factors("channel", shape.outputs[0], settings) if _sliceable(conv, norm) else (1,)
     )
     time_factors = _factors("time", shape.outputs[1], settings)
-    pooled = shape.inputs[0] * (shape.inputs[1] if settings.gate_input == "frames" else 1)
-    num_outputs = len(channel_factors) + len(time_factors)
-    pool = shape.inputs[0] * shape.inputs[1] * shape.inputs[2] * shape.inputs[3]
     return LayerCost(
         name=site.conv,
         macs_per_element=conv_macs_per_element(conv.weight.shape),
@@ -153,10 +157,17 @@ def _cost(recognizer: nn.Module, site: Site, shape: Shapes, settings: VaRedSetti
         area=shape.outputs[2] * shape.outputs[3],
         channel_factors=channel_factors,
         time_factors=time_factors,
-        gate=gate_macs(pooled, pool, settings.gate_width, num_outputs, settings.gate_norm),
+        gate=_gate_cost(shape, len(channel_factors) + len(time_factors), settings),
         cheap_per_element=Cheap(settings.cheap, 1).macs_per_element,
         unit_weights=settings.one_branch_weighs_one,
     )
+
+
+def _gate_cost(shape: Shapes, num_outputs: int, settings: VaRedSettings) -> int:
+    num_channels, num_frames, height, width = shape.inputs
+    num_inputs = gate_inputs(settings.gate_input, num_channels, num_frames)
+    pooling = pooling_macs(settings.gate_input, num_frames, num_channels * height * width)
+    return gate_macs(num_inputs, pooling, settings.gate_width, num_outputs, settings.gate_norm)
 
 
 def _sliceable(conv: Any, norm: nn.Module | None) -> bool:

@@ -174,6 +174,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "budget a word": ({"budgets": ["half"]}, ["`budgets[0]`", "number", "'half'"]),
     "budgets no list": ({"budgets": "half"}, ["`budgets` must be a list", "'half'"]),
     "budgets empty": ({"methods": ["vared"], "budgets": []}, ["`budgets`", "empty", "vared"]),
+    "no teacher": (
+        {"methods": [{"name": "vared", "training": {"distil": 1, "warmup": 0}}], "budgets": [0.7]},
+        ["`methods[0].training`", "`distil` needs a warm-up", "`warmup` must be > 0, but got 0"],
+    ),
     "seeds empty": ({"seeds": []}, ["`seeds`", "at least 1"]),
     "seeds a word": ({"seeds": "three"}, ["`seeds` must be a list", "'three'"]),
     "no frames": ({"recipe": {"frames": 0}}, ["`recipe.frames`", "equal to 1", "got 0"]),

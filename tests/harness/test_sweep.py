@@ -245,6 +245,29 @@ def test_cost_rests_on_records_where_there_are_any(tmp_path: Path, budgets: Path
     assert "6 timed before, 6 at an assumed" in informed.basis
 
 
+def test_kept_weights_are_part_of_the_disk_but_not_of_the_key(
+    lab: Lab, tmp_path: Path, document: dict[str, Any]
+) -> None:
+    trials, store = expand(parse(document)), Store(tmp_path)
+    store.write_record(record_of(trials[0]))
+    store.trial_folder(trials[0].key).weights_path.write_bytes(bytes(4000))
+    size = Size(macs=1, params=1000)
+    known = experience(store)
+    without, kept = (
+        estimate(trials, {"clips": 80}, known, lambda trial: size, keeps_weights=keeps)
+        for keeps in (False, True)
+    )
+    assert kept.disk_bytes - without.disk_bytes == len(trials) * 4 * size.params
+    assert experience(store).disk_bytes == {
+        kind: store.trial_folder(trials[0].key).record_path.stat().st_size
+        for kind in known.disk_bytes
+    }
+    silent = parse(document | {"keep_weights": False})
+    assert [trial.key for trial in expand(silent)] == [trial.key for trial in trials]
+    defaults = [parse(document | {"scale": scale}).keeps_weights for scale in ("desk", "paper")]
+    assert defaults == [True, False]
+
+
 @pytest.mark.timeout(60)
 def test_ten_thousand_trials_are_planned_at_once(tmp_path: Path, document: dict[str, Any]) -> None:
     import time

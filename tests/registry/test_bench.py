@@ -212,7 +212,7 @@ def test_every_eager_variant_agrees_with_stock(name: str) -> None:
 @pytest.mark.parametrize("name", RECOGNIZERS)
 def test_folding_leaves_no_batch_norm(name: str) -> None:
     subject = subject_of(name)
-    folded = runners.fold(subject.dense, subject.clips(1, seed=0))
+    folded = runners.fold(subject.dense, subject.noise(1, seed=0))
     assert not any(isinstance(module, _BatchNorm) for module in folded.modules())
     assert any(isinstance(module, _BatchNorm) for module in subject.dense.modules())
 
@@ -264,7 +264,7 @@ def test_partners_come_along() -> None:
 
 def test_gates_are_timed_although_routes_are_forced() -> None:
     subject = subject_of("tsm")
-    skipping = runners.skipping(subject.adaptive, subject.clips(1, seed=0), torch.float32)
+    skipping = runners.skipping(subject.adaptive, subject.noise(1, seed=0), torch.float32)
     assert skipping.policy is not None
     assert skipping.policy.runs_gates
     skipping.policy.routes = draw(skipping.policy.costs, 0.3, "both", 0)[None]
@@ -272,7 +272,7 @@ def test_gates_are_timed_although_routes_are_forced() -> None:
     policy = subject.policy
     policy.routes, policy.runs_gates = skipping.policy.routes, True
     try:
-        gates = count(scores, subject.clips(1, seed=0), lambda m, x: m(x)).by_column()["gate"]
+        gates = count(scores, subject.noise(1, seed=0), lambda m, x: m(x)).by_column()["gate"]
     finally:
         policy.routes, policy.runs_gates = None, False
     assert gates == pytest.approx(sum(layer.gate for layer in policy.costs.layers), rel=0.01)
@@ -311,7 +311,7 @@ def test_multiply_adds_are_those_that_ran() -> None:
     subject = subject_of("tsm")
     result = run(subject, "skipping", num_routes=1)
     dense, adaptive = result.variants
-    clips, policy = subject.clips(1, seed=0), subject.policy
+    clips, policy = subject.noise(1, seed=0), subject.policy
     assert dense.executed_macs == count(subject.dense, clips, recognizer_forward).total
     policy.routes = draw(policy.costs, 0.35, "both", 0)[None]
     policy.runs_gates = True

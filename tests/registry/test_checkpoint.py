@@ -74,7 +74,7 @@ class Ended:
     reported: list[dict[str, float]]
 
 
-def open_trial(recognizer: str, method: str) -> tuple[Prepared, Splits]:
+def open_trial(recognizer: str, method: str, *losses: str) -> tuple[Prepared, Splits]:
     """Everything anew, as another process would."""
     entry, source = RECOGNIZERS.load(recognizer), DATASETS.load("motion")
     drawn = source.settings_type(
@@ -86,14 +86,15 @@ def open_trial(recognizer: str, method: str) -> tuple[Prepared, Splits]:
         "width": 0.125
     }
     chosen = METHODS.load(method)
-    settings = chosen.settings_type(**({"training": TRAINING} if chosen.takes_budget else {}))
+    training = TRAINING | dict.fromkeys(losses, 1.0)
+    settings = chosen.settings_type(**({"training": training} if chosen.takes_budget else {}))
     torch.manual_seed(SEED)
     budget = 0.75 if chosen.takes_budget else None
     example = example_input(entry.input_format, FRAMES, SIZE)
     return chosen.prepare(config, example, budget, settings), splits
 
 
-def run(name: tuple[str, str], folder: Path, keeper: Keeper | None) -> Ended:
+def run(name: tuple[str, ...], folder: Path, keeper: Keeper | None) -> Ended:
     prepared, splits = open_trial(*name)
     folder = folder / uuid.uuid4().hex  # MMEngine tells runs of one process apart by it
     reported: list[dict[str, float]] = []
@@ -102,7 +103,7 @@ def run(name: tuple[str, str], folder: Path, keeper: Keeper | None) -> Ended:
     return Ended(trained, model, evaluate(prepared.model, splits.val, 2, 1), reported)
 
 
-def interrupt(name: tuple[str, str], folder: Path, path: Path, after: int) -> list[int]:
+def interrupt(name: tuple[str, ...], folder: Path, path: Path, after: int) -> list[int]:
     """Run so many more steps, then end; return after how many steps that was saved."""
     keeper = Keep(path, after)
     with pytest.raises(Interrupted):
@@ -162,9 +163,9 @@ class Uninterrupted:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Uninterrupted]:
-    made: dict[tuple[str, str], Uninterrupted] = {}
+    made: dict[tuple[str, ...], Uninterrupted] = {}
 
-    def make(name: tuple[str, str]) -> Uninterrupted:
+    def make(name: tuple[str, ...]) -> Uninterrupted:
         if name not in made:
             files = tmp_path_factory.mktemp("uninterrupted")
             ended = run(name, files / "logs", None)
@@ -177,7 +178,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Uni
     return make
 
 
-DENSE, GATED = ("tsm", "dense"), ("tsm", "vared")
+DENSE, GATED, DISTILLED = ("tsm", "dense"), ("tsm", "vared"), ("tsm", "vared", "distil")
 
 
 def test_gates_pass_through_all_phases_inside_epochs(uninterrupted) -> None:
@@ -192,6 +193,7 @@ def test_gates_pass_through_all_phases_inside_epochs(uninterrupted) -> None:
     [
         (DENSE, (4, 2)),
         (GATED, (1,) * STEPS),  # after each step: in every phase, at every epoch's end, at the end
+        (DISTILLED, (4,)),  # while gates learn beside a teacher
         (("r2plus1d", "dense"), (4, 3)),
     ],
     ids=lambda value: "-".join(map(str, value)),
@@ -207,6 +209,20 @@ def test_interruptions_change_nothing(name, after, uninterrupted, tmp_path) -> N
     assert_same_end(ended, whole.ended)
     assert_equal(load(path), load(whole.files / "end.pth"))
     assert ended.reported == whole.ended.reported[num_done // STEPS_PER_EPOCH :]
+
+
+def test_a_teacher_is_kept_from_the_end_of_warm_up_and_has_no_part_in_the_outcome(
+    uninterrupted,
+) -> None:
+    whole, plain = uninterrupted(DISTILLED), uninterrupted(GATED)
+    states = [load(whole.files / f"{n}.pth") for n in range(1, STEPS + 1)]
+    assert ["vared_teacher" in state for state in states] == [False] * 2 + [True] * 7
+    teachers = [state["vared_teacher"] for state in states[2:]]
+    for teacher in teachers:
+        assert_equal(teacher, states[1]["model"])  # what warm-up left
+    assert list(whole.ended.model) == list(plain.ended.model)
+    assert whole.ended.trained.history != plain.ended.trained.history
+    assert "loss_distil" in whole.ended.trained.history[-1]
 
 
 ANOTHER_PROCESS = """

@@ -17,7 +17,9 @@ from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import RECOGNIZERS
 from registry.vared.engine import accelerate
-from registry.vared.gate import Gate
+from registry.vared.engine.gates import pooled
+from registry.vared.engine.values import Copies, Value
+from registry.vared.gate import Gate, pool
 from registry.vared.recognizer import adapt
 from registry.vared.settings import VaRedSettings
 
@@ -32,6 +34,8 @@ SETTINGS = {
     "before": VaRedSettings(placement="before"),
     "before-scale-3": VaRedSettings(placement="before", cheap="scale", search_space=3),
     "depthwise": VaRedSettings(cheap="depthwise"),
+    "motion-scale": VaRedSettings(gate_input="motion", cheap="scale"),
+    "motion-first-3": VaRedSettings(gate_input="motion", keep="first", search_space=3),
     "batch-frames": VaRedSettings(gate_norm="batch", gate_input="frames", normalise=True),
 }
 
@@ -164,6 +168,22 @@ def test_the_engine_reports_the_routes_it_took(make_recognizer: Make) -> None:
         for clip, routes in enumerate(fast.engine.routes):
             torch.testing.assert_close(torch.tensor(routes[index].channel), decision.channel[clip])
             torch.testing.assert_close(torch.tensor(routes[index].time), decision.time[clip])
+
+
+@given(data=st.data())
+def test_a_gate_sees_of_a_lazy_map_what_it_sees_of_the_whole(data: st.DataObject) -> None:
+    computed, channels, frames = (data.draw(st.integers(1, n)) for n in (4, 7, 7))
+    repeats = data.draw(st.sampled_from([1, 2, 4]))
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    factor = data.draw(st.sampled_from([None, torch.randn(channels)]))
+    copies = Copies((0, 1), computed, torch.arange(channels) % computed, factor)
+    rows = torch.randn(-(-frames // repeats), 3, 2, computed)
+    value = Value(rows, frames, repeats, copies if computed < channels else None, scale=0.7)
+    whole = value.whole().data.permute(3, 0, 1, 2)[None]
+    for gate_input in ("mean", "frames", "motion"):
+        seen = torch.from_numpy(pooled(value, gate_input))
+        flat = (seen.T if gate_input == "frames" else seen).reshape(1, -1)
+        torch.testing.assert_close(flat, pool(whole, gate_input))
 
 
 @pytest.mark.parametrize("name", RECOGNIZERS)

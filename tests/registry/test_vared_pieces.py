@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,15 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry.vared.calibration import DEPTH
 from registry.vared.controller import BudgetHook, Controller
 from registry.vared.copies import blend_copies
 from registry.vared.cost import CostTable, LayerCost
 from registry.vared.frames import kept_frames, mirrors
-from registry.vared.gate import ALL_OFF_WEIGHT, Gate
+from registry.vared.gate import ALL_OFF_WEIGHT, Gate, pool
+from registry.vared.information import mutual_information, route_information
+from registry.vared.loss import AdaptiveLoss
 from registry.vared.policy import Decision, Policy
 from registry.vared.rebuild import Rebuild, kept_sizes
-from registry.vared.recognizer import AdaptiveLoss
-from registry.vared.settings import VaRedSettings
+from registry.vared.settings import LossSettings, VaRedSettings
 
 
 def reference(
@@ -113,6 +116,19 @@ def test_frames_kept_mirrored_are_their_own_mirror_image(groups: int, space: int
     assert all(set(small) <= set(large) for large, small in itertools.pairwise(kept))
 
 
+@given(frames=st.integers(1, 5), seed=st.integers(0, 99))
+def test_motion_is_the_mean_change_from_frame_to_frame(frames: int, seed: int) -> None:
+    x = torch.randn(2, 3, frames, 4, 4, generator=torch.Generator().manual_seed(seed))
+    mean, motion = pool(x, "motion").split(3, 1)
+    torch.testing.assert_close(mean, pool(x, "mean"))
+    changes = [(x[:, :, t] - x[:, :, t - 1]).abs() for t in range(1, frames)]
+    expected = torch.stack(changes).mean((0, 3, 4)) if changes else torch.zeros(2, 3)
+    torch.testing.assert_close(motion, expected)
+    torch.testing.assert_close(motion, pool(x.flip(2), "motion")[:, 3:])
+    still = x[:, :, :1].expand(-1, -1, frames, -1, -1)
+    assert not pool(still, "motion")[:, 3:].any()
+
+
 def gate(**choices: object) -> Gate:
     torch.manual_seed(0)
     return Gate(6, 4, (2, 2), VaRedSettings(**choices))
@@ -148,7 +164,7 @@ def test_where_all_branches_close_the_cheapest_stays() -> None:
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch", "none"])
-@pytest.mark.parametrize("keep", ["mean", "frames"])
+@pytest.mark.parametrize("keep", ["mean", "frames", "motion"])
 def test_normalised_weights_sum_to_one(norm: str, keep: str) -> None:
     channel, time, _ = gate(normalise=True, gate_norm=norm, gate_input=keep)(
         torch.randn(5, 6, 4, 3, 3)
@@ -175,15 +191,29 @@ def decide(policy: Policy, weights: torch.Tensor) -> None:
         policy.decisions[layer] = Decision(weights, torch.tensor([[1.0, 0.0]]).expand(2, 2))
 
 
+SCORES = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
+
+
+def hits(labels: tuple[int, int]) -> list[bool]:
+    return [bool(row.argmax() == label) for row, label in zip(SCORES, labels, strict=True)]
+
+
+def losses_of(
+    policy: Policy, labels: tuple[int, int] = (0, 0), **choices: object
+) -> dict[str, torch.Tensor]:
+    """Of two clips; with the labels that are given, the first alone is classified correctly."""
+    policy.scores = SCORES
+    samples = [SimpleNamespace(gt_label=torch.tensor([label])) for label in labels]
+    model = SimpleNamespace(loss=lambda inputs, samples: {"loss_cls": torch.tensor(1.0)})
+    return AdaptiveLoss(model, policy, LossSettings(**choices))(None, samples)
+
+
 @pytest.mark.parametrize("square", [True, False])
 @pytest.mark.parametrize("only_correct", [True, False])
 def test_efficiency_loss_is_the_recalled_formula(square: bool, only_correct: bool) -> None:
     policy = Policy(table(), efficiency_weight=3.0)
     decide(policy, torch.tensor([[1.0, 0.0], [0.0, 0.9]]))
-    policy.scores = torch.tensor([[2.0, 1.0], [0.0, 1.0]])
-    labels = [SimpleNamespace(gt_label=torch.tensor([label])) for label in (0, 0)]
-    model = SimpleNamespace(loss=lambda inputs, samples: {"loss_cls": torch.tensor(1.0)})
-    losses = AdaptiveLoss(model, policy, square=square, only_correct=only_correct)(None, labels)
+    losses = losses_of(policy, square=square, only_correct=only_correct)
     gated = (10 + 30) * 8 * 4
     shares = [1.0, (gated / 2 + 2000 - gated) / 2000]
     paid = [share**2 if square else share for share in shares]
@@ -191,6 +221,90 @@ def test_efficiency_loss_is_the_recalled_formula(square: bool, only_correct: boo
         paid[1] = 0.0  # the second clip is classified wrongly
     assert float(losses["loss_efficiency"]) == pytest.approx(3.0 * sum(paid) / 2)
     assert float(losses["macs_share"]) == pytest.approx(sum(shares) / 2)
+
+
+@given(labels=st.tuples(st.integers(0, 1), st.integers(0, 1)), dear=st.floats(0.0, 1.0))
+def test_pressure_on_the_mean_is_on_one_clip_with_the_mean_share(
+    labels: tuple[int, int], dear: float
+) -> None:
+    policy = Policy(table(), efficiency_weight=1.0)
+    decide(policy, torch.tensor([[dear, 1.0], [0.0, 0.9]]))
+    on_mean, on_each = (
+        float(losses_of(policy, labels, pressure=pressure)["loss_efficiency"])
+        for pressure in ("mean", "clip")
+    )
+    right = [share for share, hit in zip(policy.share().tolist(), hits(labels), strict=True) if hit]
+    mean = sum(right) / max(len(right), 1)
+    assert on_mean == pytest.approx(len(right) / 2 * mean**2)
+    assert on_mean <= on_each + 1e-6
+    if len(set(right)) <= 1:
+        assert on_mean == pytest.approx(on_each)
+
+
+@pytest.mark.parametrize("pressure", ["clip", "mean"])
+def test_pressure_is_by_the_share_of_each_clip_or_by_the_mean(
+    pressure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = torch.tensor([0.9, 0.5], requires_grad=True)
+    policy = Policy(table(), efficiency_weight=3.0)
+    monkeypatch.setattr(policy, "share", lambda: shares)
+    losses_of(policy, only_correct=False, pressure=pressure)["loss_efficiency"].backward()
+    pressed = torch.tensor([0.9, 0.5] if pressure == "clip" else [0.7, 0.7])
+    torch.testing.assert_close(shares.grad, 3.0 * 2 * pressed / 2)
+
+
+weights = st.lists(st.floats(0, 1), min_size=12, max_size=12)
+
+
+@given(weights=weights, num_branches=st.sampled_from([2, 3]))
+def test_clips_tell_between_nothing_and_all_about_their_branches(
+    weights: list[float], num_branches: int
+) -> None:
+    weights_NLS = torch.tensor(weights).view(-1, 1, num_branches)
+    weights_NLS[..., -1] += ALL_OFF_WEIGHT  # a gate never closes all
+    told = float(mutual_information(weights_NLS))
+    assert -1e-5 <= told <= math.log(num_branches) + 1e-5
+    alike = weights_NLS[:1] * torch.rand(len(weights_NLS), 1, 1).clamp_min(0.1)
+    assert float(mutual_information(alike)) == pytest.approx(0, abs=1e-5)
+    # the most there is: each clip has one branch, and all are taken as often
+    assert float(mutual_information(torch.eye(num_branches)[:, None])) == pytest.approx(
+        math.log(num_branches)
+    )
+
+
+def test_the_reward_for_spread_is_the_weighted_information_of_axes_with_a_choice() -> None:
+    two, three = torch.tensor([[0.9, 0.1], [0.2, 0.6]]), torch.tensor([[0.5, 0.5], [0.0, 0.3]])
+    fixed_time = replace(layer_cost(30, 8, 4), time_factors=(1,))
+    policy = Policy(CostTable([layer_cost(10, 8, 4), fixed_time], dense=2000))
+    policy.decisions[0] = Decision(two, three)
+    policy.decisions[1] = Decision(three, torch.ones(2, 1))
+    i_two, i_three = (float(mutual_information(w[:, None])) for w in (two, three))
+    expected = (10 * (i_two + i_three) + 30 * i_three) / (10 + 10 + 30)
+    assert float(route_information(policy)) == pytest.approx(expected)
+    assert float(losses_of(policy, spread=0.3)["loss_spread"]) == pytest.approx(-0.3 * expected)
+
+
+@pytest.mark.parametrize("phase", ["full", "frozen"])
+def test_only_gates_that_learn_are_rewarded(phase: str) -> None:
+    policy = Policy(table(), **{phase: True})
+    decide(policy, torch.tensor([[1.0, 0.0], [0.0, 0.9]]))
+    assert "loss_spread" not in losses_of(policy, spread=0.3)
+
+
+def test_the_reward_drives_policies_apart() -> None:
+    policy = Policy(table())
+    weights = torch.tensor([[0.6, 0.5], [0.5, 0.6]], requires_grad=True)
+    decide(policy, weights)
+    losses_of(policy, spread=1.0)["loss_spread"].backward()
+    assert weights.grad is not None
+    assert torch.equal(weights.grad.sign(), torch.tensor([[-1.0, 1.0], [1.0, -1.0]]))
+
+
+def test_a_closed_branch_has_a_finite_gradient() -> None:
+    weights = torch.tensor([[[0.0, 1.0]], [[0.7, 0.0]]], requires_grad=True)
+    mutual_information(weights).sum().backward()
+    assert weights.grad is not None
+    assert weights.grad.isfinite().all()
 
 
 def test_the_gradient_of_the_share_closes_full_branches() -> None:
@@ -203,17 +317,19 @@ def test_the_gradient_of_the_share_closes_full_branches() -> None:
     assert (weights.grad[:, 1] < 0).all()
 
 
-def test_the_target_comes_down_to_the_goal_and_stays() -> None:
-    controller = Controller(0.6)
-    targets = [controller.target(p / 10) for p in range(11)]
-    assert targets[0] == 1.0
-    assert targets[-1] == pytest.approx(0.6)
-    assert targets == sorted(targets, reverse=True)
+@pytest.mark.parametrize("ramp", [0.5, 0.75, 1.0])
+def test_the_target_comes_down_to_the_goal_along_the_ramp_and_stays(ramp: float) -> None:
+    hook = BudgetHook(0.6, {"ramp": ramp})
+    goal = hook.controller.goal
+    assert goal == pytest.approx(0.6 - hook.settings.margin - DEPTH / 2)
+    targets = [hook.controller.target(p / 10 * ramp) for p in range(11)]
+    assert targets == pytest.approx([1 - (1 - goal) * p / 10 for p in range(11)])
+    assert hook.controller.target(1.0) == pytest.approx(goal)
 
 
 @pytest.mark.parametrize(("share", "sign"), [(1.0, 1), (0.2, -1)], ids=["over", "under"])
 def test_the_weight_pushes_towards_the_target(share: float, sign: int) -> None:
-    controller = Controller(0.6)
+    controller = Controller(0.6, ramp=0.75)
     weight = [controller.step(share, 1.0) for _ in range(30)][-1]
     assert math.copysign(1, weight) == sign
 

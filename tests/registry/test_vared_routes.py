@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ SETTINGS = {
     "hard": VaRedSettings(weights="hard", keep="first"),
     "time": VaRedSettings(axes=("time",)),
     "channel": VaRedSettings(axes=("channel",), gate_norm="batch", gate_input="frames"),
+    "motion": VaRedSettings(gate_input="motion"),
 }
 
 
@@ -132,14 +134,18 @@ def test_a_route_costs_what_two_counters_see(
         assert layers == count(dense, clips[:1], recognizer_forward).total
 
 
+@pytest.mark.parametrize("gate_input", ["mean", "motion"])
 @pytest.mark.parametrize("name", RECOGNIZERS)
-def test_learnt_routes_cost_what_runs(make_recognizer: Make, name: str) -> None:
-    _, recognizer, clips = adapted(make_recognizer, name, VaRedSettings())
-    totals = [count(recognizer, clip[None], recognizer_forward).total for clip in clips]
+def test_learnt_routes_cost_what_runs(make_recognizer: Make, name: str, gate_input: Any) -> None:
+    _, recognizer, clips = adapted(make_recognizer, name, VaRedSettings(gate_input=gate_input))
+    ledgers = [count(recognizer, clip[None], recognizer_forward) for clip in clips]
     both_paths(recognizer, clips)
-    priced = recognizer.vared.executed().total().tolist()
-    assert priced == pytest.approx(totals, rel=1e-4)
+    executed = recognizer.vared.executed()
+    priced = executed.total().tolist()
+    assert priced == pytest.approx([ledger.total for ledger in ledgers], rel=1e-4)
     assert len(set(priced)) > 1  # the routes did differ
+    gates = [ledger.by_column()["gate"] for ledger in ledgers]
+    assert executed.gate.sum(1).tolist() == pytest.approx(gates, rel=0.01)
 
 
 def test_both_halves_of_a_split_convolution_have_gates(make_recognizer: Make) -> None:
@@ -180,7 +186,9 @@ def backwards_differs_by(recognizer: nn.Module, clips: Tensor) -> float:
 
 
 def test_tsn_cannot_tell_a_clip_from_its_reverse(make_recognizer: Make) -> None:
-    dense, adaptive, clips = adapted(make_recognizer, "tsn", VaRedSettings())
+    # what moves in a clip moves in its reverse too
+    vared = VaRedSettings(gate_input="motion")
+    dense, adaptive, clips = adapted(make_recognizer, "tsn", vared)
     assert backwards_differs_by(dense, clips) < TOLERANCE
     assert backwards_differs_by(adaptive, clips) < TOLERANCE
     routes = torch.ones(1, len(adaptive.vared.costs), 2)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F  # noqa: N812
 
+from ..cost import pooling_macs
+from ..settings import GateInput
 from .gates import Array, Route, pooled
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
 from .layer import DENSE, Layer
@@ -50,7 +52,7 @@ class ClipRun:
         self.macs = 0
         self.routes: dict[int, Route] = {}
         self._values: dict[str, Any] = {}
-        self._pooled: dict[tuple[str, bool], Array] = {}
+        self._pooled: dict[tuple[str, GateInput], Array] = {}
 
     def __call__(self, x: Value) -> list[Tensor]:
         """Return what the backbone returns for the clip, as tensors."""
@@ -98,12 +100,12 @@ class ClipRun:
 
     def _decide(self, layer: Layer, source: str, x: Value) -> Route:
         """Run the gate. Convolutions that read the same value share its means."""
-        elements = 0
-        key = (source, layer.gate.keeps_time)
+        pooling = 0
+        key = (source, layer.gate.input)
         if key not in self._pooled:
-            self._pooled[key] = pooled(x, layer.gate.keeps_time)
-            elements = x.data.numel()
-        self.macs += layer.gate_macs(elements)
+            self._pooled[key] = pooled(x, layer.gate.input)
+            pooling = pooling_macs(layer.gate.input, len(x.data), x.data[0].numel())
+        self.macs += layer.gate_macs(pooling)
         return layer.gate(self._pooled[key])
 
     def _pool(self, step: Pool) -> Value:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ..gate import ALL_OFF_WEIGHT, Gate
+from ..settings import GateInput
 from .filters import affine
 from .values import Value
 
@@ -53,20 +54,45 @@ def live_branches(weights: Sequence[float]) -> tuple[int, ...]:
     return tuple([i for i, weight in enumerate(weights) if weight > 0])
 
 
-def pooled(value: Value, keeps_time: bool) -> Array:
-    """Return the mean over a map as if it were there in full: (C,), or (T, C) by frames."""
-    num_rows, height, width, channels = value.data.shape
+def pooled(value: Value, gate_input: GateInput) -> Array:
+    """Return what a gate sees of a map, as `gate.pool` does where the map is there in full.
+
+    (C,), by frames (T, C), with motion (2, C).
+    """
+    means = _row_means(value, value.data)
+    if gate_input == "frames":
+        return _with_copies(value, means.repeat(value.repeats, 0)[: value.num_frames])
+    mean = _with_copies(value, _stand_for(len(means), value.num_frames, value.repeats) @ means)
+    if gate_input == "mean":
+        return mean
+    return np.stack([mean, np.abs(_with_copies(value, _motion(value)))])
+
+
+def _row_means(value: Value, data: torch.Tensor) -> Array:
+    """Mean over space of each row of data: (rows, C')."""
+    num_rows, height, width, channels = data.shape
     area = height * width
-    row = _row(area, value.data.dtype, value.data.device)
-    sums = (row @ value.data.view(num_rows, area, channels))[:, 0].float().cpu().numpy()
+    row = _row(area, data.dtype, data.device)
+    sums = (row @ data.view(num_rows, area, channels))[:, 0].float().cpu().numpy()
     means: Array = sums * np.float32(value.scale / area)
-    if not keeps_time:
-        means = _stand_for(num_rows, value.num_frames, value.repeats) @ means
-    elif value.repeats > 1:
-        means = means.repeat(value.repeats, 0)[: value.num_frames]
-    if value.copies is not None:
-        means = means[..., value.copies.source_array] * value.copies.factor_array
     return means
+
+
+def _motion(value: Value) -> Array:
+    """Mean of |x_t - x_(t-1)|, (C',). Repeats do not move: what moves is one row to the next."""
+    if len(value.data) == 1:
+        return np.zeros(value.data.shape[3], np.float32)
+    steps = (value.data[1:] - value.data[:-1]).abs_()
+    total: Array = _row_means(value, steps).sum(0) / np.float32(value.num_frames - 1)
+    return total
+
+
+def _with_copies(value: Value, means: Array) -> Array:
+    """All channels (..., C) from the computed ones (..., C')."""
+    if value.copies is None:
+        return means
+    spread: Array = means[..., value.copies.source_array] * value.copies.factor_array
+    return spread
 
 
 @lru_cache(maxsize=256)
@@ -93,7 +119,7 @@ class ClipGate:
 
     def __init__(self, gate: Gate, hardens: bool) -> None:
         self.num_branches = gate.num_branches
-        self.keeps_time = gate.keeps_time
+        self.input = gate.input
         self.normalises = gate.normalise
         self.hardens = hardens
         self.squeeze = _arrays(gate.squeeze)
@@ -106,10 +132,10 @@ class ClipGate:
             weight, bias = self.squeeze
             self.squeeze = (weight * scale[:, None], bias * scale + shift)
 
-    def __call__(self, means: Array) -> Route:
-        """Return the weights for a clip whose input has these means: see `pooled`."""
+    def __call__(self, seen: Array) -> Route:
+        """Return the weights for a clip of whose input the gate sees this: see `pooled`."""
         weight, bias = self.squeeze
-        hidden = weight @ (means.T.reshape(-1) if self.keeps_time else means) + bias
+        hidden = weight @ (seen.T if self.input == "frames" else seen).reshape(-1) + bias
         if self.layer_norm is not None:
             hidden = _layer_norm(hidden, *self.layer_norm)
         weight, bias = self.excite

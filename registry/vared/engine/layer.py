@@ -68,12 +68,12 @@ class Layer:
         )
         return Route(*one_hot)
 
-    def gate_macs(self, pooled_elements: int) -> int:
-        """Return what the gate costs when it has pooled that many elements."""
+    def gate_macs(self, pooling: int) -> int:
+        """Return what the gate costs where pooling its input costs so much."""
         weight = self.gate.squeeze[0]
         outputs = len(self.gate.excite[1])
         norm = "none" if self.gate.layer_norm is None else "layer"
-        return gate_macs(weight.shape[1], pooled_elements, weight.shape[0], outputs, norm)
+        return gate_macs(weight.shape[1], pooling, weight.shape[0], outputs, norm)
 
     def __call__(self, x: Value, route: Route, add: Value | None, relu: bool) -> tuple[Value, bool]:
         """Run the layer.

@@ -1,0 +1,149 @@
+"""What a person asks `harness bench` for, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from registry.interfaces import Scale
+
+from .problems import UserError, nearest
+
+if TYPE_CHECKING:
+    from registry.bench.bout import Options
+
+DRAWN: dict[str, Any] = {
+    "scale": "paper",
+    "size": None,
+    "frames": None,
+    "saving": 0.35,
+    "axes": "both",
+    "seeds": 3,
+}
+"""What can be chosen where routes are drawn, and is the trial's own where they are learnt."""
+
+LEARNT: dict[str, Any] = {"clips": 16}
+"""The other way round."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for; lists are still text.
+
+    Args:
+        subject: A recognizer of the table, or the key of a trial, or how it begins.
+        asked: Values of `DRAWN` and `LEARNT` that a person gave, by name.
+        batch: Batches, separated by commas.
+        dtype: Data types, separated by commas.
+        threads: Of every variant.
+        repeats: Rounds.
+        variants: Names, separated by commas; "" for all.
+        runs: Where trials lie.
+        data_root: Where data sets of clips lie.
+    """
+
+    subject: str
+    asked: Mapping[str, Any]
+    batch: str
+    dtype: str
+    threads: int
+    repeats: int
+    variants: str
+    runs: Path
+    data_root: Path | None
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether a trial is meant: keys are hexadecimal, names of recognizers are not."""
+        return re.fullmatch("[0-9a-f]+", self.subject) is not None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What was asked for, the rest by default."""
+        return DRAWN | LEARNT | dict(self.asked)
+
+
+def checked(request: Request) -> Options:
+    """Return the options a request stands for.
+
+    Raises:
+        UserError: With every mistake, the choices and the nearest match.
+    """
+    from registry.bench.bout import Options
+    from registry.bench.routes import AXES
+    from registry.bench.timing import Pace
+    from registry.bench.variants import DTYPES, VARIANTS, chosen
+    from registry.tables import RECOGNIZERS
+
+    dtypes, variants = _items(request.dtype), _items(request.variants)
+    values = request.values
+    problems = [
+        *_unknown_subject(request, RECOGNIZERS),
+        *_out_of_place(request),
+        *_unknown("scale", [values["scale"]], get_args(Scale)),
+        *_unknown("axes", [values["axes"]], AXES),
+        *_unknown("data type", dtypes, DTYPES),
+        *_unknown("variant", variants, VARIANTS),
+        *_out_of_range(request),
+    ]
+    if problems:
+        raise UserError("\n  ".join(problems))
+    return Options(
+        saving=values["saving"],
+        axes=values["axes"],
+        num_routes=values["seeds"],
+        num_clips=values["clips"],
+        batches=tuple(dict.fromkeys(map(int, _items(request.batch)))),
+        dtypes=tuple(dict.fromkeys(dtypes)),
+        num_threads=request.threads,
+        variants=chosen(variants),
+        pace=Pace(num_rounds=request.repeats),
+    )
+
+
+def _items(text: str) -> list[str]:
+    return [item for item in (part.strip() for part in text.split(",")) if item]
+
+
+def _unknown(kind: str, names: Sequence[str], choices: Any) -> Iterator[str]:
+    for name in names:
+        if name not in choices:
+            hint = nearest(name, choices)
+            yield f"unknown {kind} {name!r}.{hint} Choices: {', '.join(choices)}"
+
+
+def _unknown_subject(request: Request, recognizers: Any) -> Iterator[str]:
+    if not request.is_trial:
+        for text in _unknown("recognizer", [request.subject], recognizers):
+            yield f"{text}, or the key of a trial"
+
+
+def _out_of_place(request: Request) -> Iterator[str]:
+    foreign, why = (
+        (DRAWN, "the clips and routes of a trial are its own")
+        if request.is_trial
+        else (LEARNT, "only a trial has validation clips")
+    )
+    for name in request.asked:
+        if name in foreign:
+            yield f"`--{name}` cannot be chosen for {request.subject!r}: {why}"
+
+
+def _out_of_range(request: Request) -> Iterator[str]:
+    values = request.values
+    if not 0 < values["saving"] < 1:
+        yield f"`--saving` must be in (0, 1), but got {values['saving']:g}"
+    for name in ("batch", "dtype"):
+        if not _items(getattr(request, name)):
+            yield f"`--{name}` must name at least one"
+    for item in _items(request.batch):
+        if not item.isascii() or not item.isdigit() or int(item) < 1:
+            yield f"`--batch` must be numbers of at least 1, such as 1,8, but got {item!r}"
+    numbers = {"threads": request.threads, "repeats": request.repeats}
+    numbers |= {name: values[name] for name in ("seeds", "clips")}
+    for name, value in numbers.items():
+        if value < 1:
+            yield f"`--{name}` must be at least 1, but got {value}"
