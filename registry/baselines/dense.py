@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ..interfaces import Method, Prepared
+from ..settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class DenseSettings(BaseModel):
+class DenseSettings(Settings):
     """Nothing to set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class _Dense(Method):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..interfaces import Method, Prepared
+from ..settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,10 +22,8 @@ NUM_ROUTES = 64
 """Different routes that `random` draws from."""
 
 
-class FixedSettings(BaseModel):
+class FixedSettings(Settings):
     """What can be cut, and how it is rebuilt: as for VA-RED2."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     axes: tuple[Literal["channel", "time"], ...] = Field(
         ("channel", "time"), description="what may be reduced"

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ..interfaces import Method, Prepared
+from ..settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,10 +16,8 @@ _STEPS = 1_000
 """Widths are searched in steps of 1/1000, each worth about 0.2 % of the dense MACs."""
 
 
-class NarrowSettings(BaseModel):
+class NarrowSettings(Settings):
     """Nothing to set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class _Narrow(Method):

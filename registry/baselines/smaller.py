@@ -6,18 +6,15 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ..interfaces import Method, Prepared
+from ..settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class SmallerSettings(BaseModel):
+class SmallerSettings(Settings):
     """Nothing to set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class _Smaller(Method):

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from .._mmaction import import_mmaction
 from ..interfaces import ClipShape, ClipSource, Manifest, Splits
+from ..settings import Settings
 from .rendering import MOTIONS
 from .scenes import MotionClip, Split
 
@@ -25,7 +26,7 @@ GENERATOR = 2
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class MotionSettings(BaseModel):
+class MotionSettings(Settings):
     """What clips to draw.
 
     Args:
@@ -43,8 +44,6 @@ class MotionSettings(BaseModel):
         noise: Standard deviation of the pixel noise, in grey levels.
         seed: Of the clips; a trial's own seed never changes them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_train: int = Field(2400, ge=1)
     num_val: int = Field(1200, ge=1)

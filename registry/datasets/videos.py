@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from .._mmaction import import_mmaction
 from ..interfaces import ClipShape, Manifest, Splits
+from ..settings import Settings
 from .decoding import DecoderChoice, iterate_frames
 from .inspection import Video, inspect_videos
 from .listing import Clip, Listing, shortened
@@ -23,7 +24,7 @@ from .listing import Clip, Listing, shortened
 logger = logging.getLogger(__name__)
 
 
-class VideoSettings(BaseModel):
+class VideoSettings(Settings):
     """How videos are read.
 
     Args:
@@ -31,8 +32,6 @@ class VideoSettings(BaseModel):
         cache_gb: Decoded clips are kept in memory, resized, when all of them fit in so many GB
             (10**9 bytes); otherwise the frames needed are decoded each time.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     decoder: DecoderChoice = "auto"
     cache_gb: float = Field(2.0, ge=0)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
+
+from ..settings import Settings
 
 Axis = Literal["channel", "time"]
 GateInput = Literal["mean", "frames", "motion"]
 
 
-class VaRedSettings(BaseModel):
+class VaRedSettings(Settings):
     """What can be chosen about VA-RED2 before training."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     axes: tuple[Axis, ...] = Field(
         ("channel", "time"), description="what a gate may reduce (stated: each alone, and both)"
@@ -72,10 +72,10 @@ class VaRedSettings(BaseModel):
         return (1, 2) if self.search_space == 2 else (1, 2, 4)
 
 
-class ControlSettings(BaseModel):
+class ControlSettings(Settings):
     """How gates are steered to a budget while they train."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    added = frozenset({"ramp"})
 
     efficiency_weight: float | None = Field(
         None, description="fixed weight of the efficiency loss; None: steered to the budget (ours)"
@@ -100,10 +100,10 @@ class ControlSettings(BaseModel):
 NO_TEACHER = "`distil` needs a warm-up to train its teacher: `warmup` must be > 0, but got 0"
 
 
-class LossSettings(BaseModel):
+class LossSettings(Settings):
     """What is added to the recognizer's own loss."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    added = frozenset({"pressure", "spread", "distil"})
 
     square: bool = Field(True, description="square the efficiency loss (recalled)")
     only_correct: bool = Field(
@@ -129,6 +129,8 @@ class LossSettings(BaseModel):
 
 class TrainingSettings(ControlSettings, LossSettings):
     """How gates are trained: the losses, their learning rate, and the control."""
+
+    added = ControlSettings.added | LossSettings.added
 
     gate_lr: float = Field(10.0, gt=0, description="learning rate of gates, times the base (ours)")
 
