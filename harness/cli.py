@@ -1,4 +1,4 @@
-"""The commands. Only reads the command line: what they do is in `commands.py`."""
+"""The commands. Only reads the command line; what they do is elsewhere."""
 
 # Nothing heavy is imported up here: `harness --help` must answer at once.
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from .commands import Request
     from .cost import Cost
+    from .request import Request
 
 app = typer.Typer(
     name="harness",
@@ -263,9 +263,9 @@ def report(
     """Draw all tables and figures of a sweep again, and its page, from its records."""
     from results.store import Store
 
-    from . import commands
+    from . import reporting
 
-    told = commands.page if html else commands.report
+    told = reporting.page if html else reporting.report
     _exit(told(Store(runs), _name(sweep), _console()))
 
 
@@ -280,9 +280,9 @@ def serve(
     """Show a sweep's page and MLflow in the browser, on this machine alone, until Ctrl-C."""
     from results.store import Store
 
-    from . import commands
+    from . import reporting
 
-    _exit(commands.serve(Store(runs), _name(sweep), port, _console()))
+    _exit(reporting.serve(Store(runs), _name(sweep), port, _console()))
 
 
 @app.command(epilog="Example: harness sync budgets.yaml --to http://127.0.0.1:5000")
@@ -294,12 +294,12 @@ def sync(
     """Send all records of a sweep to MLflow again; twice does no harm."""
     from results.store import Store
 
-    from . import commands
+    from . import reporting
     from .publish import tracking_uri
 
     store, name = Store(runs), _name(sweep)
     uri = tracking_uri(to, store.sweep_folder(name))
-    _exit(commands.sync(store, name, uri, _console()))
+    _exit(reporting.sync(store, name, uri, _console()))
 
 
 @app.command(epilog="Example: harness reproduce quick --only paper")
@@ -404,7 +404,7 @@ def _request(
     executor: str = "",
     will_run: bool = False,
 ) -> Request:
-    from .commands import read_request
+    from .request import read_request
     from .sweep import Settings
 
     # a worker starts in another folder, so the current one is meant by its whole path

@@ -1,33 +1,27 @@
-"""What the commands do, each returning its exit code. `cli.py` only reads the command line."""
+"""What the commands that touch a sweep do, each returning its exit code."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
 from jobs.backends import BACKENDS
 from jobs.ray.job import RayJob
 from jobs.underway import look
-from results.store import Store
 from results.tracking_uri import TrackingError
 
 from . import allocation
-from .budgets import BudgetsError, Sweep, load
-from .concerns import concerns
-from .cost import Cost, estimate, experience
-from .expand import Manifests, manifests, trials_of
+from .cost import Cost
 from .plan import Again, Plan, make_plan
-from .problems import UserError
 from .progress import watching
-from .publish import Published, mirror, mirror_uri, probe, publish, tracking_uri
+from .publish import Published, mirror, publish
+from .request import Request, cost_of, try_places
 from .show import (
     line,
     show_concerns,
-    show_damaged,
     show_failures,
     show_files,
     show_plan,
@@ -37,8 +31,7 @@ from .show import (
     show_underway,
 )
 from .single import match
-from .sizes import dense_size
-from .sweep import Finished, Settings, Tally, prepare, preview, reconcile, sole_sweep, submit
+from .sweep import Finished, Tally, prepare, preview, reconcile, sole_sweep, submit
 from .trial import Trial
 
 PUBLISH_EVERY_S = 60.0
@@ -46,57 +39,6 @@ MANY = 30
 """Lists of trials longer than this are cut, except where a person asked for each."""
 INTERRUPTED = 130
 """The exit code shells know for "ended by Ctrl-C"."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A budgets.yaml read, and the trials it stands for."""
-
-    sweep: Sweep
-    trials: tuple[Trial, ...]
-    found: Manifests
-    settings: Settings
-
-    @property
-    def store(self) -> Store:
-        """The records of the runs folder."""
-        return Store(self.settings.runs)
-
-    @property
-    def uri(self) -> str | None:
-        """Where MLflow keeps the mirror."""
-        return _uri(self.sweep, self.store)
-
-    @property
-    def concerns(self) -> list[str]:
-        """What a person should know of the data."""
-        return concerns(self.trials, self.found)
-
-
-def read_request(
-    path: Path, settings: Settings, executor: str | None = None, will_run: bool = False
-) -> Request:
-    """Return what a file asks for.
-
-    Args:
-        path: A budgets.yaml.
-        settings: Paths.
-        executor: Takes the place of the file's.
-        will_run: Try the places that results go to before the clips are looked at, since the
-            first look at them decodes every one.
-
-    Raises:
-        BudgetsError: All mistakes in it.
-        StoreError, TrackingError: It will run, but results could not be kept.
-    """
-    sweep = load(path, executor)
-    if will_run:
-        _try_places(sweep, settings)
-    try:
-        found = manifests(sweep, settings.data_root)
-        return Request(sweep, tuple(trials_of(sweep, found)), found, settings)
-    except BudgetsError as error:
-        raise BudgetsError(str(path), error.problems) from None
 
 
 @dataclass(frozen=True)
@@ -126,7 +68,7 @@ def run_sweep(request: Request, console: Console, manner: Manner | None = None) 
         0, 1 if a trial failed in this run, 130 if it was interrupted.
     """
     manner = manner or Manner()
-    _try_places(request.sweep, request.settings)
+    try_places(request.sweep, request.settings)
     folder = request.store.sweep_folder(request.sweep.name) / "executor"
     if job := allocation.under_way(request.sweep, folder):
         return _run_elsewhere(request, job, console, manner.detach)
@@ -199,69 +141,6 @@ def status(request: Request, console: Console) -> int:
     return 1 if plan.failed else 0
 
 
-def report(store: Store, name: str, console: Console) -> int:
-    """Draw everything again from the records of a sweep.
-
-    Raises:
-        UserError: There is no such sweep.
-    """
-    published = _published(store, name)
-    show_results(console, published.content)
-    show_damaged(console, published.reading.damaged)
-    show_files(console, published.files, None)
-    return 0
-
-
-def page(store: Store, name: str, console: Console) -> int:
-    """Write a sweep's page alone.
-
-    Raises:
-        UserError: There is no such sweep, or it has no record yet.
-    """
-    published = _page(store, name)
-    show_damaged(console, published.reading.damaged)
-    show_files(console, published.files[1:], None)
-    return 0
-
-
-def serve(store: Store, name: str, port: int, console: Console) -> int:
-    """Serve a sweep's page, and MLflow where there is a mirror, until Ctrl-C.
-
-    Raises:
-        UserError: There is no such sweep, it has no record yet, or a port is taken.
-    """
-    from .serve import TYPES, serve
-
-    _page(store, name)
-    folder = store.sweep_folder(name)
-    files = {path.name: path for path in folder.iterdir() if path.suffix in TYPES}
-    uri = mirror_uri(folder)
-    if uri is None:
-        line(console, f"There is no MLflow mirror of it yet: `harness sync {name}` makes one.")
-    return serve(files, uri, port, console)
-
-
-def sync(store: Store, name: str, uri: str | None, console: Console) -> int:
-    """Send a sweep's records to MLflow again.
-
-    Raises:
-        UserError: There is no such sweep.
-    """
-    probe(uri)
-    published = _published(store, name)
-    mirror(published, name, uri)
-    show_files(console, (), uri)
-    return 0
-
-
-def cost_of(request: Request, trials: Sequence[Trial]) -> Cost:
-    """Return what trials of a request will cost."""
-    num_clips = {label: manifest.num_train for label, manifest in request.found.items()}
-    keeps_weights = request.sweep.keeps_weights
-    known = experience(request.store)
-    return estimate(trials, num_clips, known, dense_size, keeps_weights=keeps_weights)
-
-
 def _show_todo(request: Request, console: Console, many: int | None = None) -> list[Trial]:
     plan = make_plan(request.trials, request.store)
     todo = plan.todo()
@@ -269,31 +148,6 @@ def _show_todo(request: Request, console: Console, many: int | None = None) -> l
     show_trials(console, "To run", todo, many)
     show_concerns(console, request.concerns)
     return todo
-
-
-def _try_places(sweep: Sweep, settings: Settings) -> None:
-    store = Store(settings.runs)
-    store.check_writable()
-    probe(_uri(sweep, store))
-
-
-def _uri(sweep: Sweep, store: Store) -> str | None:
-    return tracking_uri(sweep.tracking.mlflow, store.sweep_folder(sweep.name))
-
-
-def _page(store: Store, name: str) -> Published:
-    published = _published(store, name, ("html",))
-    if published.content is None:
-        raise UserError(f"sweep {name!r} has no record yet, so there is nothing to show")
-    return published
-
-
-def _published(store: Store, name: str, formats: Sequence[str] | None = None) -> Published:
-    try:
-        store.read_sweep(name)
-    except (LookupError, ValueError) as error:
-        raise UserError(str(error)) from error
-    return publish(store, name, formats)
 
 
 def _run_here(

@@ -298,7 +298,7 @@ def test_the_current_folder_is_the_data_root_of_workers_elsewhere(
         seen.append(settings)
         raise UserError("enough")
 
-    monkeypatch.setattr("harness.commands.read_request", read)
+    monkeypatch.setattr("harness.request.read_request", read)
     refused(harness("sweep", write(**folder())), "enough")
     assert seen[0].data_root == tmp_path
 

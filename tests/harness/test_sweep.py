@@ -14,11 +14,13 @@ from rich.console import Console
 
 import harness.sweep
 from harness.budgets import parse
-from harness.commands import Manner, again_failed, dry_run, read_request, report, run_sweep, status
+from harness.commands import Manner, again_failed, dry_run, run_sweep, status
 from harness.cost import estimate, experience
 from harness.expand import expand
 from harness.plan import make_plan
 from harness.problems import UserError
+from harness.reporting import report
+from harness.request import read_request
 from harness.sizes import Size
 from harness.sweep import Settings, sole_sweep
 from harness.trial import Trial
@@ -281,7 +283,7 @@ def test_ten_thousand_trials_are_planned_at_once(tmp_path: Path, document: dict[
 
 @pytest.fixture
 def size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.commands.dense_size", lambda trial: Size(10**9, 1000))
+    monkeypatch.setattr("harness.request.dense_size", lambda trial: Size(10**9, 1000))
 
 
 def _trials(budgets: Path) -> list[Trial]:
