@@ -41,6 +41,8 @@ def bench(request: Request, out: Path, as_json: bool, console: Console) -> int:
     options = checked(request)
     if out.exists() and not out.is_dir():
         raise UserError(f"`--out` must be a folder, but {out} is a file")
+    if request.layers:
+        return show_layers(request, options, out, as_json, console)
     with _progress() as tell:
         tell("building", 0, 0)
         name, result = _run(request, options, tell)
@@ -75,6 +77,50 @@ def title(document: dict[str, Any]) -> str:
         f"{document['axes']}), "
         f"{threads} thread{'s' if threads > 1 else ''}"
     )
+
+
+def show_layers(
+    request: Request, options: Options, out: Path, as_json: bool, console: Console
+) -> int:
+    """Time layers one by one; print the table, and write it as JSON."""
+    from registry.bench.layers import layer_table
+    from registry.bench.variants import DTYPES
+    from results.files import write_atomic
+    from results.render import to_rich
+    from results.speed import layer_rows
+
+    with _progress() as tell:
+        tell("building", 0, 0)
+        name, subject = _subject(request)
+        pace = options.pace
+        table = layer_table(
+            subject,
+            DTYPES[options.dtypes[0]],
+            options.num_threads,
+            pace,
+            lambda done: tell("rounds", done, pace.num_warm + pace.num_rounds),
+        )
+    document = table.as_dict()
+    text = json.dumps(document, indent=2)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / f"{name}-layers.json", text + "\n")
+    if as_json:
+        line(console, text)
+        return 0
+    console.print(to_rich(layer_rows(document["layers"])))
+    worth = [x.is_worth_a_gate for x in table.layers]
+    machine = table.machine
+    load = f"load {machine.load_before:.1f} before, {machine.load_after:.1f} after"
+    line(
+        console,
+        f"worth a gate: {worth.count(True)} of {len(worth)}, {worth.count(None)} too uncertain to "
+        f"say ({table.num_rounds} rounds, {load})",
+    )
+    dense = [x.layer for x in table.layers if x.is_worth_a_gate is False]
+    if dense:
+        line(console, f"to leave the others dense: `exclude: [{', '.join(dense)}]`")
+    line(console, str(out / f"{name}-layers.json"))
+    return 0
 
 
 def show(result: Result, console: Console) -> None:
@@ -120,15 +166,25 @@ def _grouped(pairs: Any) -> list[tuple[str, list[str]]]:
 
 def _run(request: Request, options: Options, tell: Tell) -> tuple[str, Result]:
     """Return the name for its files, and what was found."""
-    from registry._mmaction import import_mmaction, quiet_logging
+    from registry._mmaction import quiet_logging
     from registry.bench.bench import bench
 
-    subject_of = _trained if request.is_trial else _random
+    name, subject = _subject(request)
+    with quiet_logging():
+        try:
+            return name, bench(subject, options, tell)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+
+def _subject(request: Request) -> tuple[str, Subject]:
+    """Return the name for its files, and what is to be timed."""
+    from registry._mmaction import import_mmaction, quiet_logging
+
     import_mmaction()
     with quiet_logging():
         try:
-            name, subject = subject_of(request)
-            return name, bench(subject, options, tell)
+            return _trained(request) if request.is_trial else _random(request)
         except ValueError as error:
             raise UserError(str(error)) from error
 

@@ -43,6 +43,7 @@ class Request:
         variants: Names, separated by commas; "" for all.
         runs: Where trials lie.
         data_root: Where data sets of clips lie.
+        layers: Time layers, not variants.
     """
 
     subject: str
@@ -54,6 +55,7 @@ class Request:
     variants: str
     runs: Path
     data_root: Path | None
+    layers: bool = False
 
     @property
     def is_trial(self) -> bool:
@@ -127,9 +129,20 @@ def _out_of_place(request: Request) -> Iterator[str]:
         if request.is_trial
         else (LEARNT, "only a trial has validation clips")
     )
+    if request.layers:
+        yield from _idle_for_layers(request)
     for name in request.asked:
         if name in foreign:
             yield f"`--{name}` cannot be chosen for {request.subject!r}: {why}"
+
+
+def _idle_for_layers(request: Request) -> Iterator[str]:
+    idle = [name for name in ("saving", "axes", "seeds", "clips") if name in request.asked]
+    idle += ["batch"] * (request.batch != "1") + ["variants"] * (request.variants != "")
+    for name in idle:
+        yield f"`--{name}` means nothing with --layers: each layer runs one clip by itself"
+    if len(_items(request.dtype)) > 1:
+        yield f"`--dtype` must name one data type with --layers, but got {request.dtype!r}"
 
 
 def _out_of_range(request: Request) -> Iterator[str]:

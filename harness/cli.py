@@ -94,6 +94,9 @@ def bench(
     threads: Annotated[int, typer.Option(help="Threads of every variant.")] = 1,
     repeats: Annotated[int, typer.Option(help="Rounds; all variants run in each.")] = 11,
     variants: Annotated[str, typer.Option(help="Names, by commas; all by default.")] = "",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Time halved layers one by one instead.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for JSON and plot.")] = RUNS / "bench",
     runs: Runs = RUNS,
     data_root: DataRoot = None,
@@ -114,7 +117,9 @@ def bench(
     }
     asked = {name: value for name, value in choices.items() if value is not None}
     data_root = data_root or Path.cwd()
-    request = Request(subject, asked, batch, dtype, threads, repeats, variants, runs, data_root)
+    request = Request(
+        subject, asked, batch, dtype, threads, repeats, variants, runs, data_root, layers
+    )
     _exit(bench(request, out, as_json, _console()))
 
 

@@ -69,6 +69,25 @@ def variant_table(rows: Sequence[Row]) -> Table:
     return Table(tuple(column for column, _ in _VARIANTS), values)
 
 
+def layer_rows(layers: Sequence[Row]) -> Table:
+    """One line a layer: times in full and halved, and the shares of the saving that are time."""
+    columns = (
+        Column("layer", "layer"),
+        Column("macs", "GMACs", 3, 1 / GIGA),
+        Column("full_ms", "ms in full", 2),
+        Column("channels_ms", "half channels", 2),
+        Column("channels_realised", "realised", 2),
+        Column("frames_ms", "half frames", 2),
+        Column("frames_realised", "realised", 2),
+    )
+    rows = []
+    for line in layers:
+        halves = [line[axis] or {"ms": None, "realised": None} for axis in ("channels", "frames")]
+        figures = [half[key] for half in halves for key in ("ms", "realised")]
+        rows.append((line["layer"], line["macs"], line["full_ms"], *figures))
+    return Table(columns, tuple(rows))
+
+
 def headline_table(headlines: Sequence[Row]) -> Table:
     """One line an adaptive variant, data type and batch; figures with their range over routes."""
     columns = tuple(Column(*item) for item in {**_PLACE, **_FIGURES}.items())

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-
-import torch
 
 from .bout import Bout, Options, Tell
 from .headline import Headline
 from .loads import saving
-from .machine import Machine, bf16_units, load, look
+from .machine import Machine, bf16_units, load, look, threads
 from .memory import keep_freed_memory
 from .result import LeftOut, Result, Row
 from .routes import offered
@@ -36,7 +33,7 @@ def bench(
     headlines: list[Headline] = []
     left_out: list[LeftOut] = []
     savings: list[float] = []
-    with _threads(options.num_threads):
+    with threads(options.num_threads):
         for batch in options.batches:
             bout = Bout(subject, options, batch, tell)
             savings.append(saving(subject, bout.loads))
@@ -71,13 +68,3 @@ def _warnings(options: Options, machine: Machine) -> Iterator[str]:
         yield f"the machine was busy before: load {load_before} on {machine.num_cores} cores"
     if options.num_threads > machine.num_cores:
         yield f"{options.num_threads} threads on {machine.num_cores} cores wait for one another"
-
-
-@contextmanager
-def _threads(num_threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

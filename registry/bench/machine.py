@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,17 @@ def look(allocator: Mapping[str, int], load_before: float) -> Machine:
 def load() -> float:
     """Return the mean number of running processes over the last minute."""
     return os.getloadavg()[0]
+
+
+@contextmanager
+def threads(num_threads: int) -> Iterator[None]:
+    """Let PyTorch compute with so many threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def bf16_units() -> tuple[str, ...]:

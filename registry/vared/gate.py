@@ -63,6 +63,7 @@ class Gate(nn.Module):
         super().__init__()
         self.num_branches = num_branches
         self.input = settings.gate_input
+        self.stride = settings.gate_stride
         self.normalise = settings.normalise
         num_inputs = gate_inputs(self.input, num_channels, num_frames)
         self.squeeze = nn.Linear(num_inputs, settings.gate_width)
@@ -92,11 +93,16 @@ class Gate(nn.Module):
 
         An axis with a single branch always weighs 1.
         """
-        hidden = torch.tanh(self.norm(self.squeeze(pool(x_NCTHW, self.input))))
+        seen = pool(self._sampled(x_NCTHW), self.input)
+        hidden = torch.tanh(self.norm(self.squeeze(seen)))
         u = self.excite(hidden)
         weights = self.activation(u)
         channel, time = weights.split(self.num_branches, dim=1)
         return self._finish(channel), self._finish(time), u
+
+    def _sampled(self, x: Tensor) -> Tensor:
+        # a slice of all would cost a copy of the gradient
+        return x if self.stride == 1 else x[..., :: self.stride, :: self.stride]
 
     def _finish(self, weights: Tensor) -> Tensor:
         if weights.shape[1] == 1:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from ..interfaces import Method, Prepared
+from .presets import PRESETS, with_preset
 from .settings import TrainingSettings, VaRedSettings
 
 if TYPE_CHECKING:
@@ -15,10 +16,27 @@ if TYPE_CHECKING:
     from .surgery import Surgery
 
 
+def _with_presets(schema: dict[str, Any]) -> None:
+    schema["properties"]["preset"] = {
+        "enum": list(PRESETS),
+        "description": "settings that belong together; what is set beside it wins",
+    }
+
+
 class VaRedMethodSettings(VaRedSettings):
-    """Everything `budgets.yaml` may set about VA-RED2."""
+    """Everything `budgets.yaml` may set about VA-RED2.
+
+    `preset` may stand beside the settings; it is resolved here, and no part of what comes out.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_with_presets)
 
     training: TrainingSettings = Field(TrainingSettings(), description="how gates are trained")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_preset(cls, settings: Any) -> Any:
+        return with_preset(settings)
 
 
 class _VaRed(Method):

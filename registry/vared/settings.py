@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from ..settings import Settings
@@ -13,8 +13,20 @@ Axis = Literal["channel", "time"]
 GateInput = Literal["mean", "frames", "motion"]
 
 
+def _all_or_names(value: object) -> object:
+    # a union's own errors would name both of its sides
+    if isinstance(value, str) and value != "all":
+        raise ValueError(f"must be all, or a list of parts of layers' names, but got {value!r}")
+    return value
+
+
+GateLayers = Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_names)]
+
+
 class VaRedSettings(Settings):
     """What can be chosen about VA-RED2 before training."""
+
+    added = frozenset({"gate_stride", "gate_layers"})
 
     axes: tuple[Axis, ...] = Field(
         ("channel", "time"), description="what a gate may reduce (stated: each alone, and both)"
@@ -51,12 +63,19 @@ class VaRedSettings(Settings):
         description="pool over space and time, or keep time (recalled: frames); motion: beside the"
         " mean, how much each channel changes from frame to frame (ours)",
     )
+    gate_stride: int = Field(
+        1, ge=1, description="a gate pools every so many-th row and column of its input (ours)"
+    )
     activation: Literal["leak", "exact"] = Field(
         "leak",
         description="gradient of max(tanh, 0) at 0: that of tanh (ours), or none (recalled)",
     )
     bias_full: float = Field(1.5, description="start of beta for the full branch (ours)")
     bias_reduced: float = Field(0.1, description="start of beta for the reduced branches (ours)")
+    gate_layers: GateLayers = Field(
+        "all",
+        description="put gates in all layers, or in those whose name contains one of a list (ours)",
+    )
     exclude: tuple[str, ...] = Field(
         (), description="leave layers whose name contains one of these dense (ours)"
     )

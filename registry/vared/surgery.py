@@ -68,9 +68,10 @@ def operate(recognizer: nn.Module, settings: VaRedSettings, example: Tensor) -> 
         example: Input of one clip (`example_input`); shapes and costs are taken from it.
 
     Raises:
-        ValueError: No convolution can be made dynamic.
+        ValueError: No convolution can be made dynamic, or a name of `gate_layers` is of none.
     """
     shapes, dense = dry_run(recognizer, example)
+    _check_names(settings, shapes)
     left: dict[str, str] = {}
     sites = []
     for site, reason in _sites(recognizer):
@@ -136,7 +137,20 @@ def _why_leave(site: Site, shapes: dict[str, Shapes], settings: VaRedSettings) -
         return "runs more than once in a forward pass"
     if any(part in site.conv for part in settings.exclude):
         return "excluded by the settings"
+    if settings.gate_layers != "all" and not any(p in site.conv for p in settings.gate_layers):
+        return "not among `gate_layers`"
     return ""
+
+
+def _check_names(settings: VaRedSettings, shapes: dict[str, Shapes]) -> None:
+    names = () if settings.gate_layers == "all" else settings.gate_layers
+    idle = [name for name in names if not any(name in path for path in shapes)]
+    if idle:
+        few = ", ".join(list(shapes)[:3])
+        raise ValueError(
+            f"no layer's name contains {', '.join(map(repr, idle))} of `gate_layers`; "
+            f"there are {few}, ... (`harness bench RECOGNIZER --layers` lists them)"
+        )
 
 
 def _cost(recognizer: nn.Module, site: Site, shape: Shapes, settings: VaRedSettings) -> LayerCost:
@@ -164,7 +178,8 @@ def _cost(recognizer: nn.Module, site: Site, shape: Shapes, settings: VaRedSetti
 
 
 def _gate_cost(shape: Shapes, num_outputs: int, settings: VaRedSettings) -> int:
-    num_channels, num_frames, height, width = shape.inputs
+    num_channels, num_frames, *sides = shape.inputs
+    height, width = (-(-side // settings.gate_stride) for side in sides)
     num_inputs = gate_inputs(settings.gate_input, num_channels, num_frames)
     pooling = pooling_macs(settings.gate_input, num_frames, num_channels * height * width)
     return gate_macs(num_inputs, pooling, settings.gate_width, num_outputs, settings.gate_norm)

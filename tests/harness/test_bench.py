@@ -69,6 +69,14 @@ def test_json_has_every_key(harness: Harness) -> None:
     assert machine <= set(found["machine"])
 
 
+def test_layers_are_timed_one_by_one(harness: Harness) -> None:
+    shown = harness("tsn", *SMALL[:-2], "--layers", "--out", "found")
+    assert shown.code == 0
+    found = json.loads(Path("found/tsn-desk-layers.json").read_text())
+    assert f"worth a gate: 0 of {len(found['layers'])}" in shown.out  # two rounds are too few
+    assert all(layer["layer"] in shown.out for layer in found["layers"])
+
+
 MISTAKES = {
     "recognizer": (["tns"], ["unknown recognizer 'tns'", "'tsn'", "r2plus1d"]),
     "scale": (["tsn", "--scale", "papr"], ["unknown scale 'papr'", "'paper'", "desk"]),
@@ -83,6 +91,8 @@ MISTAKES = {
     "threads": (["tsn", "--threads", "0"], ["`--threads` must be at least 1, but got 0"]),
     "repeats": (["tsn", "--repeats", "-1"], ["`--repeats` must be at least 1"]),
     "seeds": (["tsn", "--seeds", "0"], ["`--seeds` must be at least 1"]),
+    "layers": (["tsn", "--layers", "--saving", "0.3"], ["`--saving` means nothing with --layers"]),
+    "layers of batches": (["tsn", "--layers", "--batch", "8"], ["`--batch` means nothing"]),
     "two": (["tns", "--batch", "0"], ["unknown recognizer", "`--batch`"]),
     "too much": (["tsn", *SMALL, "--saving", "0.9"], ["most that routes of axes both save"]),
     "frames": (["slowfast", *SMALL, "--frames", "1"], ["multiple of 2 frames, but got 1"]),

@@ -21,6 +21,7 @@ from registry.bench import peers, runners
 from registry.bench.bench import bench
 from registry.bench.bout import TOLERANCES, Options, difference
 from registry.bench.headline import Measured, headline, rho, spread, why_not
+from registry.bench.layers import WORTH, Half, LayerTime, layer_table
 from registry.bench.memory import keep_freed_memory, peak_mb
 from registry.bench.result import Result
 from registry.bench.routes import AXES, TOLERANCE, draw, most_saving, nominal_macs
@@ -33,6 +34,7 @@ from registry.recognizers.forward import recognizer_forward
 from registry.tables import RECOGNIZERS
 from registry.vared.cost import CostTable
 from registry.vared.settings import VaRedSettings
+from results.speed import layer_rows
 
 SIZE = 32
 EAGER = ("channels-last", "folded", "folded-channels-last", "onednn")
@@ -276,6 +278,45 @@ def test_gates_are_timed_although_routes_are_forced() -> None:
     finally:
         policy.routes, policy.runs_gates = None, False
     assert gates == pytest.approx(sum(layer.gate for layer in policy.costs.layers), rel=0.01)
+
+
+# Layers
+
+
+def test_every_gated_layer_is_in_the_latency_table() -> None:
+    subject = subject_of("r2plus1d")
+    table = layer_table(subject, torch.float32, 1, Pace(5, 1))
+    costs = subject.policy.costs.layers
+    assert [row.layer for row in table.layers] == [cost.name for cost in costs]
+    for row, cost in zip(table.layers, costs, strict=True):
+        assert (row.channels is None) == (len(cost.channel_factors) == 1)
+        assert (row.frames is None) == (len(cost.time_factors) == 1)
+        assert row.full_ms > 0
+    assert sum(row.macs for row in table.layers) < subject.dense_macs
+    found = json.loads(json.dumps(table.as_dict()))
+    assert found["num_rounds"] == 5
+    assert len(layer_rows(found["layers"]).rows) == len(costs)
+
+
+def half(realised: float | None) -> Half:
+    return Half(1.0, realised)
+
+
+@pytest.mark.parametrize(
+    ("channels", "frames", "expected"),
+    [
+        (half(WORTH), None, True),
+        (half(0.1), half(0.9), True),
+        (half(None), half(0.9), True),
+        (half(0.1), half(-0.2), False),
+        (half(0.1), half(None), None),
+        (None, half(0.4), False),
+    ],
+)
+def test_a_layer_is_worth_a_gate_where_one_axis_pays(
+    channels: Half | None, frames: Half | None, expected: bool | None
+) -> None:
+    assert LayerTime("layer", 1, 1.0, channels, frames).is_worth_a_gate is expected
 
 
 # The whole

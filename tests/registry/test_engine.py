@@ -34,6 +34,7 @@ SETTINGS = {
     "before": VaRedSettings(placement="before"),
     "before-scale-3": VaRedSettings(placement="before", cheap="scale", search_space=3),
     "depthwise": VaRedSettings(cheap="depthwise"),
+    "stride": VaRedSettings(gate_stride=3, keep="first"),
     "motion-scale": VaRedSettings(gate_input="motion", cheap="scale"),
     "motion-first-3": VaRedSettings(gate_input="motion", keep="first", search_space=3),
     "batch-frames": VaRedSettings(gate_norm="batch", gate_input="frames", normalise=True),
@@ -170,6 +171,7 @@ def test_the_engine_reports_the_routes_it_took(make_recognizer: Make) -> None:
             torch.testing.assert_close(torch.tensor(routes[index].time), decision.time[clip])
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_gate_sees_of_a_lazy_map_what_it_sees_of_the_whole(data: st.DataObject) -> None:
     computed, channels, frames = (data.draw(st.integers(1, n)) for n in (4, 7, 7))

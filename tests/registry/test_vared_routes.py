@@ -28,6 +28,7 @@ SETTINGS = {
     "before": VaRedSettings(placement="before"),
     "scale-3": VaRedSettings(cheap="scale", search_space=3),
     "depthwise": VaRedSettings(cheap="depthwise"),
+    "stride": VaRedSettings(gate_stride=3),
     "normalised": VaRedSettings(normalise=True),
     "hard": VaRedSettings(weights="hard", keep="first"),
     "time": VaRedSettings(axes=("time",)),
@@ -134,10 +135,13 @@ def test_a_route_costs_what_two_counters_see(
         assert layers == count(dense, clips[:1], recognizer_forward).total
 
 
-@pytest.mark.parametrize("gate_input", ["mean", "motion"])
+@pytest.mark.parametrize(("gate_input", "stride"), [("mean", 1), ("motion", 1), ("mean", 4)])
 @pytest.mark.parametrize("name", RECOGNIZERS)
-def test_learnt_routes_cost_what_runs(make_recognizer: Make, name: str, gate_input: Any) -> None:
-    _, recognizer, clips = adapted(make_recognizer, name, VaRedSettings(gate_input=gate_input))
+def test_learnt_routes_cost_what_runs(
+    make_recognizer: Make, name: str, gate_input: Any, stride: int
+) -> None:
+    vared = VaRedSettings(gate_input=gate_input, gate_stride=stride)
+    _, recognizer, clips = adapted(make_recognizer, name, vared)
     ledgers = [count(recognizer, clip[None], recognizer_forward) for clip in clips]
     both_paths(recognizer, clips)
     executed = recognizer.vared.executed()
@@ -170,6 +174,21 @@ def test_what_stays_dense_is_listed_with_its_reason(make_recognizer: Make) -> No
     assert set(surgery.left.values()) == {"excluded by the settings"}
     assert all(name.endswith("conv_t") for name in surgery.left)
     assert all(name.endswith("conv_s") for name in surgery.converted)
+
+
+def test_gates_stand_where_they_are_named(make_recognizer: Make) -> None:
+    dense, example = make_recognizer("tsm")
+    names = ("layer2.0", "layer4")
+    everywhere = adapt(copy.deepcopy(dense), VaRedSettings(), example)
+    surgery = adapt(copy.deepcopy(dense), VaRedSettings(gate_layers=names), example)
+    wanted = tuple(path for path in everywhere.converted if any(n in path for n in names))
+    assert surgery.converted == wanted
+    left = {path for path, reason in surgery.left.items() if "`gate_layers`" in reason}
+    assert left == set(everywhere.converted) - set(wanted)
+    with pytest.raises(ValueError, match=r"no layer's name contains 'layer9' of `gate_layers`"):
+        adapt(copy.deepcopy(dense), VaRedSettings(gate_layers=("layer2", "layer9")), example)
+    with pytest.raises(ValueError, match=r"must be all, or a list .* got 'some'"):
+        VaRedSettings(gate_layers="some")
 
 
 def test_a_recognizer_without_a_gated_layer_is_an_error(make_recognizer: Make) -> None:

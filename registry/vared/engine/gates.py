@@ -10,7 +10,7 @@ Shape legend: as in `values`; D hidden units, S branches of an axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -54,6 +54,14 @@ def live_branches(weights: Sequence[float]) -> tuple[int, ...]:
     return tuple([i for i, weight in enumerate(weights) if weight > 0])
 
 
+def sampled(value: Value, stride: int) -> Value:
+    """Return every so many-th row and column of a map."""
+    if stride == 1:
+        return value
+    data = value.data[:, ::stride, ::stride].contiguous()
+    return replace(value, data=data, is_view=False)
+
+
 def pooled(value: Value, gate_input: GateInput) -> Array:
     """Return what a gate sees of a map, as `gate.pool` does where the map is there in full.
 
@@ -71,10 +79,11 @@ def pooled(value: Value, gate_input: GateInput) -> Array:
 def _row_means(value: Value, data: torch.Tensor) -> Array:
     """Mean over space of each row of data: (rows, C')."""
     num_rows, height, width, channels = data.shape
-    area = height * width
-    row = _row(area, data.dtype, data.device)
-    sums = (row @ data.view(num_rows, area, channels))[:, 0].float().cpu().numpy()
-    means: Array = sums * np.float32(value.scale / area)
+    row = _row(height, data.dtype, data.device)
+    # wide rows: a product with all pixels in a column takes a tenth longer
+    lines = (row @ data.view(num_rows, height, width * channels)).float()
+    sums = lines.view(num_rows, width, channels).sum(1).cpu().numpy()
+    means: Array = sums * np.float32(value.scale / (height * width))
     return means
 
 
@@ -96,8 +105,8 @@ def _with_copies(value: Value, means: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _row(area: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    return torch.ones(1, area, dtype=dtype, device=device)
+def _row(size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return torch.ones(1, size, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=256)
@@ -120,6 +129,7 @@ class ClipGate:
     def __init__(self, gate: Gate, hardens: bool) -> None:
         self.num_branches = gate.num_branches
         self.input = gate.input
+        self.stride = gate.stride
         self.normalises = gate.normalise
         self.hardens = hardens
         self.squeeze = _arrays(gate.squeeze)
