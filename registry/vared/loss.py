@@ -22,8 +22,8 @@ class AdaptiveLoss:
     Recalled: L_e = (mu * sum_l share_l * r_l / R_l)^2 with mu = 1 for a correctly classified clip,
     else 0; L = L_acc + lambda * L_e. Gates, cheap operations and the layers that no gate controls
     are part of the share (ours), so that it is the share of MACs really executed. Ours too: the
-    mean of shares in place of each, the reward for policies that differ, and
-    distillation from the dense recognizer.
+    mean share in place of each clip's, the reward for policies that differ, and distillation from
+    the dense recognizer.
 
     Args:
         recognizer: With gates installed.

@@ -100,8 +100,8 @@ def _with_copies(value: Value, means: Array) -> Array:
     """All channels (..., C) from the computed ones (..., C')."""
     if value.copies is None:
         return means
-    spread: Array = means[..., value.copies.source_array] * value.copies.factor_array
-    return spread
+    everything: Array = means[..., value.copies.source_array] * value.copies.factor_array
+    return everything
 
 
 @lru_cache(maxsize=256)
