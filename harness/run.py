@@ -26,10 +26,12 @@ from registry.recognizers.forward import recognizer_forward
 from registry.tables import DATASETS, METHODS, RECOGNIZERS
 from registry.training import train
 from registry.vared.engine import accelerate
+from results.clips import Clips
 from results.record import Accuracy, EngineCheck, Latency, Macs, Record
 from results.store import Store
 
 from .checkpoints import Checkpoints
+from .study import clips_of, dependence
 from .trial import Trial
 
 NUM_VERIFIED_CLIPS = 4
@@ -61,7 +63,8 @@ def run(payload: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
     folder = store.trial_folder(trial.key)
     checkpoints = Checkpoints(folder.checkpoint_path, payload["checkpoint_s"], worker)
     logs = worker.folder or folder.path
-    record = measure(trial, data_root, logs, worker.report, checkpoints)
+    record, clips = measure(trial, data_root, logs, worker.report, checkpoints)
+    store.write_clips(clips)
     store.write_record(record)
     folder.checkpoint_path.unlink(missing_ok=True)
     return {"key": record.key, "status": record.status}
@@ -84,8 +87,8 @@ def measure(
     folder: Path,
     report: Callable[[dict[str, float]], None],
     keeper: Keeper | None = None,
-) -> Record:
-    """Train and measure one trial.
+) -> tuple[Record, Clips]:
+    """Train and measure one trial, as a whole and clip by clip.
 
     Args:
         trial: What to run.
@@ -104,7 +107,8 @@ def measure(
     evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)
     macs = _macs(prepared, evaluation, bench)
     fast, why_not = _accelerated(prepared)
-    return Record(
+    clips = clips_of(trial.key, evaluation, bench.dense_macs, bench.splits.class_names)
+    record = Record(
         key=trial.key,
         status="ok",
         trial=trial.model_dump(mode="json"),
@@ -126,6 +130,9 @@ def measure(
         num_steps=trained.num_steps,
         history=trained.history,
         routes=evaluation.routes,
+        input_dependence=dependence(
+            prepared.model, bench.splits.val, clips, trial.recipe.batch, bench.dense_macs
+        ),
         manifest_digest=trial.data_digest,
         code_revision=code_revision(),
         environment=environment(),
@@ -134,6 +141,7 @@ def measure(
         warnings=(*bench.splits.warnings, *prepared.notes, *why_not),
         unreadable_clips=evaluation.unreadable,
     )
+    return record, clips
 
 
 def _open(trial: Trial, data_root: Path | None) -> Bench:
