@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.record import Record
-from results.store import Reading, Store
+from results.store import DamagedFileError, Reading, Store
 from results.tracking_uri import check_reachable, default_uri
 
 from .problems import UserError
@@ -91,9 +91,28 @@ def publish(store: Store, name: str, formats: Sequence[str] | None = None) -> Pu
     num_missing = len(reading.missing) + len(reading.damaged)
     explained = explanations(store.sweep_folder(name))
     content = content_of(reading.records, sweep.title, num_missing=num_missing, explained=explained)
-    content = content.with_claims(claims(content))
+    content = with_clips(store, content.with_claims(claims(content)))
     files = write_content(content, store.sweep_folder(name), formats or FORMATS)
     return Published(reading, content, (copy, *files.values()))
+
+
+def with_clips(store: Store, content: Content) -> Content:
+    """Return the content with the clips of the trials whose clips are shown, where there are any.
+
+    Nothing else depends on these files: one that is damaged is told on the page, and left out.
+    """
+    from results.by_clip import to_show
+
+    found, damaged = {}, []
+    for key in to_show(content.frontiers).keys:
+        try:
+            clips = store.read_clips(key)
+        except DamagedFileError as error:
+            damaged.append(str(error))
+            continue
+        if clips is not None:
+            found[key] = clips
+    return content.with_clips(found, damaged)
 
 
 def explanations(sweep_folder: Path) -> dict[str, str]:

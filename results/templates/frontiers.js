@@ -219,7 +219,8 @@ function drawPanels() {
 
 function redraw() {
   drawPanels();
-  if (typeof drawCurves === "function") drawCurves();
+  drawClips();
+  drawCurves();
 }
 
 function filter(title, items, chosen, name, picture) {

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import harness.run  # before any test puts stand-ins into the tables
+from harness.export import files_of
+from harness.publish import publish
 from harness.trial import Choice, Recipe, Trial
 from jobs.worker import Interruption, Worker
 from results.clips import Clips
 from results.record import Record
-from results.store import Store
+from results.store import Store, Sweep
 
 NUM_VAL = 6
 WHY_NOT = "no step for this backbone"
@@ -96,3 +100,30 @@ def test_the_record_says_whether_motion_matters(record: Record, clips: Clips) ->
     assert found.frozen.num_clips == NUM_VAL
     mean = sum(clip.share for clip in clips.clips) / NUM_VAL
     assert found.frozen.share - mean == pytest.approx(found.frozen.difference, abs=1e-9)
+
+
+def test_the_page_shows_the_clips_and_does_without_damaged_ones(
+    store: Store, record: Record, tmp_path: Path
+) -> None:
+    copy = Store(tmp_path)
+    shutil.copytree(store.trial_folder(record.key).path, copy.trial_folder(record.key).path)
+    copy.write_sweep(Sweep(name="small", title="small", keys=(record.key,)))
+    page = copy.sweep_folder("small") / "report.html"
+    publish(copy, "small", ("html",))
+    assert f'"val/{NUM_VAL - 1}"' in page.read_text()
+    copy.trial_folder(record.key).clips_path.write_text("{")
+    publish(copy, "small", ("html",))
+    assert "clips.json` must hold a Clips" in page.read_text()
+    copy.trial_folder(record.key).clips_path.unlink()
+    publish(copy, "small", ("html",))
+    assert "clips.json is not at hand" in page.read_text()
+
+
+def test_a_bundle_takes_the_clips_along(
+    store: Store, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.export.publish", lambda store, name: None)  # figures take time
+    sweep = Sweep(name="small", title="small", keys=(record.key,))
+    files = files_of(store, sweep, store.read_sweep_records(sweep))
+    path = store.trial_folder(record.key).clips_path
+    assert files[f"runs/{path.relative_to(store.root).as_posix()}"] == path.read_bytes()
