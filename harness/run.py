@@ -31,7 +31,7 @@ from results.record import Accuracy, EngineCheck, Latency, Macs, Record
 from results.store import Store
 
 from .checkpoints import Checkpoints
-from .study import clips_of, dependence
+from .study import any_budget, clips_of, dependence
 from .trial import Trial
 
 NUM_VERIFIED_CLIPS = 4
@@ -133,6 +133,7 @@ def measure(
         input_dependence=dependence(
             prepared.model, bench.splits.val, clips, trial.recipe.batch, bench.dense_macs
         ),
+        any_budget=any_budget(prepared, bench.splits, trial.recipe.batch, trial.any_budget),
         manifest_digest=trial.data_digest,
         code_revision=code_revision(),
         environment=environment(),

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmengine.dataset import pseudo_collate
 from torch.utils.data import Dataset
 
 from registry.evaluation import Evaluation, evaluate, gates_decide
+from registry.interfaces import Prepared, Splits
 from registry.stills import Frozen as FrozenClips
+from registry.vared.calibration import Shares, shifted
+from registry.vared.controller import BudgetHook, calibration_batches
+from registry.vared.settings import ControlSettings
 from results.clips import Clip, Clips, Route, distinct
 from results.dependence import against_frozen, input_dependence
-from results.record import Frozen, InputDependence
+from results.record import AnyBudget, Frozen, InputDependence
 
 MAX_FROZEN_CLIPS = 128
 
@@ -92,3 +97,39 @@ def _against_frozen(
     executed = evaluate(model, FrozenClips(val, chosen), batch, dense_macs).macs_N
     moving = [clips.clips[i].share for i in chosen]
     return against_frozen(moving, [round(int(macs) / dense_macs, 6) for macs in executed])
+
+
+def any_budget(
+    prepared: Prepared, splits: Splits, batch: int, budgets: Sequence[float]
+) -> tuple[AnyBudget, ...]:
+    """Return what the trained recognizer does at other budgets, and leave it as it is.
+
+    Gates are shifted on the training clips that they were calibrated on in training, each time from
+    where training left them.
+
+    Args:
+        prepared: The recognizer, trained, and its hooks.
+        splits: Its clips.
+        batch: Clips at a time.
+        budgets: Shares of the dense multiply-adds; those no route comes below are left out.
+    """
+    if not budgets or not gates_decide(prepared.model):
+        return ()
+    model: Any = prepared.model
+    costs = model.vared.costs
+    shares = Shares(model, calibration_batches(splits.train, batch, pseudo_collate))
+    found = []
+    for budget in budgets:
+        if budget <= costs.floor():
+            continue
+        with shifted(shares, budget, _margin(prepared)):
+            seen = evaluate(model, splits.val, batch, costs.dense)
+        share = float(seen.macs_N.mean()) / costs.dense
+        found.append(AnyBudget(budget=budget, share=share, top1=seen.top(1)))
+    return tuple(found)
+
+
+def _margin(prepared: Prepared) -> float:
+    """How far under a budget the trial's own gates were calibrated."""
+    own = (hook.settings for hook in prepared.hooks if isinstance(hook, BudgetHook))
+    return next(own, ControlSettings()).margin

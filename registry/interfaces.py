@@ -69,6 +69,8 @@ class Method(ABC):
 
     name: str
     takes_budget: bool
+    has_gates: bool = False
+    """Whether gates of VA-RED2 decide, so that a trained recognizer can be shifted to a budget."""
     settings_type: type[Any]
     """A frozen pydantic model with defaults; its fields are what `budgets.yaml` may set."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from .any_budget import any_budget_table
 from .by_clip import dependence_table
 from .clips import Clips
 from .comparisons import SUBJECT
@@ -28,6 +29,12 @@ COMPARISON_NOTES = (
 HYPERVOLUME_NOTES = (
     "The area that a method's points dominate, of share of the dense MACs against accuracy; "
     "reference point: all of the MACs, no accuracy."
+)
+ANY_BUDGET_NOTES = (
+    "Gates of a trained recognizer shifted to another budget, its weights left alone: means over "
+    "seeds with 95 % t-intervals. Beside it, every cell is trained for its own budget. Budgets at "
+    "or below the gates' floor have no row; over budget counts seeds whose gates, shifted on "
+    "training clips, executed more than the budget on the validation clips."
 )
 DEPENDENCE_NOTES = (
     "Motion: the mean absolute difference from frame to frame, in grey levels of 255, so noise and "
@@ -68,6 +75,8 @@ class Content:
     cells: Table
     comparisons: Table
     hypervolumes: Table
+    any_budget: Table
+    """Trained recognizers with their gates shifted to other budgets."""
     dependence: Table
     """Where gates decide: whether what they execute goes with a clip's motion."""
     failed: list[Record]
@@ -131,6 +140,7 @@ def content_of(
         cells=cell_table(panels),
         comparisons=comparison_table(panels, subject),
         hypervolumes=hypervolume_table(panels),
+        any_budget=any_budget_table(panels),
         dependence=dependence_table(panels),
         failed=[run for panel in panels for cell in panel.cells for run in cell.failed],
         claims=tuple(claims),

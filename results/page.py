@@ -16,6 +16,7 @@ from .by_clip import dependence_told, to_show
 from .charts import MAX_EPOCHS, charts
 from .clouds import MAX_CLIPS, clouds
 from .content import (
+    ANY_BUDGET_NOTES,
     CLAIM_NOTES,
     COMPARISON_NOTES,
     DEPENDENCE_NOTES,
@@ -58,11 +59,13 @@ def page(content: Content) -> str:
         cells=_rows(content.cells.narrow()),
         comparisons=_rows(content.comparisons.narrow()),
         hypervolumes=_rows(content.hypervolumes),
+        any_budget=_rows(content.any_budget),
         notes={
             "claims": CLAIM_NOTES,
             "cells": NOTES,
             "comparisons": COMPARISON_NOTES,
             "volumes": HYPERVOLUME_NOTES,
+            "any_budget": ANY_BUDGET_NOTES,
             "dependence": DEPENDENCE_NOTES,
         },
         distributions=distribution_panels,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .any_budget import traces
 from .frontier import Cell, Frontier
 from .record import Record
 
@@ -21,6 +22,8 @@ FAINT = 0.35
 
 STEP_COLOUR = "0.45"
 STEP_WIDTH = 0.9
+TRACE_DASHES = (0, (4, 2.5))
+TRACE_WIDTH = 0.6
 _DOMINATED_OPACITY = 0.6
 _LABEL_LENGTH = 30
 _Scaling = Callable[[npt.ArrayLike], npt.NDArray[Any]]
@@ -66,6 +69,7 @@ class Panel:
             return
         axes.grid(alpha=0.25, linewidth=0.5)
         self._draw_steps(axes)
+        self._draw_traces(axes)
         for method in self.frontier.methods:
             self._draw_cells(axes, method, is_filled=False)
             self._draw_cells(axes, method, is_filled=True)
@@ -91,6 +95,15 @@ class Panel:
         points = sorted(point for cell, pareto in cells if pareto and (point := self._centre(cell)))
         x, y = zip(*points, strict=True)
         axes.step(x, y, where="post", color=STEP_COLOUR, linewidth=STEP_WIDTH, zorder=1)
+
+    def _draw_traces(self, axes: Axes) -> None:
+        """What trained recognizers do with their gates shifted; cut off where they fail."""
+        for trace in traces(self.frontier):
+            points = [(s.macs / self.unit.macs, 100 * s.top1.mean) for s in trace.stops]
+            colour = self.styles[trace.cell.method].colour
+            axes.plot(
+                *_apart(points), linestyle=TRACE_DASHES, color=colour, lw=TRACE_WIDTH, zorder=1
+            )
 
     def _draw_cells(self, axes: Axes, method: str, *, is_filled: bool) -> None:
         """All cells of a method on the frontier, or off it: few artists draw fast."""

@@ -14,8 +14,19 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .any_budget import traces
 from .frontier import Frontier
-from .panel import FAINT, STEP_COLOUR, STEP_WIDTH, MethodStyle, Panel, Unit, label_text
+from .panel import (
+    FAINT,
+    STEP_COLOUR,
+    STEP_WIDTH,
+    TRACE_DASHES,
+    TRACE_WIDTH,
+    MethodStyle,
+    Panel,
+    Unit,
+    label_text,
+)
 
 PAGE_WIDTH_IN = 7.0
 """Text width of a two-column paper."""
@@ -94,6 +105,7 @@ def pareto_figure(frontiers: Sequence[Frontier], *, width_in: float = PAGE_WIDTH
 
     Faint dots are seeds and markers their means with 95 % t-intervals, filled where nothing
     dominates them and hollow elsewhere; the steps are the most accuracy to be had for the MACs.
+    Thin dashes join what trained recognizers do at other budgets with their gates shifted.
 
     Raises:
         ValueError: there are no frontiers.
@@ -183,6 +195,9 @@ def _legend_handles(frontiers: Sequence[Frontier], styles: dict[str, MethodStyle
     if any(cell.num_infeasible for cell, _ in cells):
         handles.append(_key("over budget", "x", color="black"))
     handles.append(Line2D([], [], color=STEP_COLOUR, linewidth=STEP_WIDTH, label="frontier"))
+    if any(traces(frontier) for frontier in frontiers):
+        looks: dict[str, Any] = {"color": "0.4", "linestyle": TRACE_DASHES, "lw": TRACE_WIDTH}
+        handles.append(Line2D([], [], label="gates shifted, not retrained", **looks))
     return handles
 
 

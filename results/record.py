@@ -117,6 +117,17 @@ class InputDependence(_Frozen):
     frozen: Frozen | None = None
 
 
+class AnyBudget(_Frozen):
+    """What the trained recognizer did with its gates shifted to another budget, not retrained.
+
+    `share` of the dense MACs and `top1` are over the whole validation list, as the trial's own.
+    """
+
+    budget: float
+    share: float
+    top1: float
+
+
 class Failure(_Frozen):
     """Why a trial has no figures."""
 
@@ -168,6 +179,9 @@ class Record(_Frozen):
     """Per dynamic layer: mean share of frames and channels computed over the validation clips."""
     input_dependence: InputDependence | None = None
     """None without gates, and in records of trials that ended before it was measured."""
+
+    any_budget: tuple[AnyBudget, ...] = ()
+    """By budgets asked for, from the largest down, less those at or below the gates' floor."""
 
     manifest_digest: str = ""
     code_revision: str = ""

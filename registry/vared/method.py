@@ -26,6 +26,7 @@ class _VaRed(Method):
 
     name = "vared"
     takes_budget = True
+    has_gates = True
     settings_type = VaRedMethodSettings
 
     def prepare(

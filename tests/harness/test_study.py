@@ -33,6 +33,7 @@ def trial() -> Trial:
         recognizer=Choice(name="tsn"),
         method=Choice(name="vared"),
         budget=0.7,
+        any_budget=(0.8, 0.01),
         recipe=Recipe(epochs=1, batch=6, frames=4, size=32),
     )
 
@@ -71,6 +72,16 @@ def test_a_backbone_the_engine_refuses_costs_the_engine_figures_only(record: Rec
     assert record.latency is not None
     assert record.latency.engine_ms_p50 is record.latency.engine_dense_ms_p50 is None
     assert record.latency.ms_p50 > 0
+
+
+def test_other_budgets_are_measured_without_retraining(record: Record) -> None:
+    assert record.accuracy is not None
+    (found,) = record.any_budget  # no route comes below 0.01
+    assert found.budget == 0.8
+    # the same few clips calibrate and test, less augmentation
+    assert record.macs is not None
+    assert record.macs.share < found.share < 0.8 + 0.02
+    assert (found.top1 * NUM_VAL) % 1 == pytest.approx(0)
 
 
 def test_clips_add_up_to_the_record(record: Record, clips: Clips) -> None:

@@ -14,7 +14,7 @@ import pytest
 from results.content import Claim, content_of
 from results.frontier import frontiers
 from results.page import page
-from results.record import InputDependence, Latency
+from results.record import AnyBudget, InputDependence, Latency
 
 pytest.importorskip("selenium")
 from selenium import webdriver
@@ -315,6 +315,24 @@ def test_clips_are_told_one_by_one_and_by_class(opened, make_record, make_clips)
     shown.choose("Trial", "VA-RED² 0.6, TSM on UCF-101, seed 0")
     assert "0.6" in shown.all("#cloud figcaption")[0].text
     assert shown.all("#cloud path.faint") == []
+    assert shown.log("browser") == []
+
+
+def test_shifted_gates_are_dashed_and_go_and_come(opened, make_record):
+    shifted = (
+        AnyBudget(budget=0.9, share=0.88, top1=0.6),
+        AnyBudget(budget=0.5, share=0.5, top1=0.3),
+    )
+    records = [make_record(seed=seed, any_budget=shifted) for seed in range(2)]
+    shown = opened(records)
+    assert (len(shown.all("path.trace")), len(shown.all("circle.stop"))) == (1, 2)
+    shown.choose("Across", "executed, % of dense")
+    assert len(shown.all("path.trace")) == 1
+    shown.choose("Across", "latency, ms a clip")
+    assert shown.all("path.trace") == []
+    shown.choose("Across", "executed, % of dense")
+    shown.tick("shifted gates")
+    assert shown.all("path.trace, circle.stop") == []
     assert shown.log("browser") == []
 
 
