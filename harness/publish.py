@@ -14,6 +14,7 @@ from results.store import DamagedFileError, Reading, Store
 from results.tracking_uri import check_reachable, default_uri
 
 from .problems import UserError
+from .strips import film_strips
 
 if TYPE_CHECKING:
     from results.content import Claim, Content
@@ -92,6 +93,8 @@ def publish(store: Store, name: str, formats: Sequence[str] | None = None) -> Pu
     explained = explanations(store.sweep_folder(name))
     content = content_of(reading.records, sweep.title, num_missing=num_missing, explained=explained)
     content = with_clips(store, content.with_claims(claims(content)))
+    if "html" in (formats or FORMATS):
+        content = content.with_strips(film_strips(content))
     files = write_content(content, store.sweep_folder(name), formats or FORMATS)
     return Published(reading, content, (copy, *files.values()))
 
@@ -102,9 +105,12 @@ def with_clips(store: Store, content: Content) -> Content:
     Nothing else depends on these files: one that is damaged is told on the page, and left out.
     """
     from results.by_clip import to_show
+    from results.strips import best
 
     found, damaged = {}, []
-    for key in to_show(content.frontiers).keys:
+    found_best = (best(frontier) for frontier in content.frontiers)
+    keys = (*to_show(content.frontiers).keys, *(run.key for run in found_best if run))
+    for key in dict.fromkeys(keys):
         try:
             clips = store.read_clips(key)
         except DamagedFileError as error:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
     from mmengine.hooks import Hook
+    from numpy.typing import NDArray
     from torch import Tensor, nn
     from torch.utils.data import Dataset
 
@@ -126,6 +128,8 @@ class ClipSource(ABC):
 
     name: str
     settings_type: type[Any]
+    is_generated: bool = False
+    """Whether clips are drawn, not recorded, so that they may be shown to anybody."""
 
     @abstractmethod
     def manifest(self, settings: Any, data_root: Path | None) -> Manifest:
@@ -139,3 +143,11 @@ class ClipSource(ABC):
     @abstractmethod
     def splits(self, settings: Any, data_root: Path | None, clip: ClipShape, seed: int) -> Splits:
         """Open both splits. `seed` drives augmentation, never the clips or the lists."""
+
+    def frames_of(self, settings: Any, clip: str) -> NDArray[np.uint8]:
+        """Draw one generated clip again by its name: all its frames, uint8 (T, H, W, 3) RGB.
+
+        Raises:
+            NotImplementedError: The data set's clips are recorded.
+        """
+        raise NotImplementedError(f"clips of {self.name} are recorded")

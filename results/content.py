@@ -13,6 +13,7 @@ from .comparisons import SUBJECT
 from .frontier import Frontier, frontiers
 from .guards import Flag, flags
 from .record import Record
+from .strips import StripPanel
 from .tables import Table, cell_table, comparison_table, hypervolume_table
 
 NOTES = (
@@ -87,6 +88,8 @@ class Content:
     """Trials of the sweep that have no record, so that nothing here is of them."""
     clips: Mapping[str, Clips] = field(default_factory=dict)
     """By key, of the trials whose clips are shown one by one, as far as they told them apart."""
+    strips: tuple[StripPanel, ...] = ()
+    """Pictures of the cheapest and the dearest clips, or why there are none."""
     damaged_clips: tuple[str, ...] = ()
     """Files of such clips that cannot be read, and why."""
 
@@ -102,6 +105,10 @@ class Content:
     def with_clips(self, clips: Mapping[str, Clips], damaged: Sequence[str] = ()) -> Content:
         """The same content with the clips of these trials, by key; see `by_clip.to_show`."""
         return replace(self, clips=clips, damaged_clips=tuple(damaged))
+
+    def with_strips(self, strips: Sequence[StripPanel]) -> Content:
+        """The same content with these pictures."""
+        return replace(self, strips=tuple(strips))
 
     @property
     def records(self) -> list[Record]:
