@@ -28,7 +28,7 @@ def clips(*points: tuple[float | None, float]) -> Clips:
     )
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(PAIRS)
 def test_it_is_spearmans(pairs):
     first, second = zip(*pairs, strict=True)
@@ -40,7 +40,7 @@ def test_it_is_spearmans(pairs):
         assert -1 <= low <= high <= 1
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(PAIRS)
 def test_only_the_order_matters(pairs):
     first, second = zip(*pairs, strict=True)
