@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from harness.run import processor
+from harness.environment import processor
 from jobs.attempts import read_attempts
 from jobs.executor import Call
 from jobs.options import RayOptions, SlurmOptions

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from harness.run import processor
+from harness.environment import processor
 from registry._mmaction import import_mmaction, quiet_logging
 from registry.recognizers.build import build, example_input
 from registry.tables import RECOGNIZERS

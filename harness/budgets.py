@@ -64,6 +64,9 @@ class Sweep(Strict):
     budgets: tuple[Share, ...] = Field(
         default=(), validate_default=True, description="shares of the dense MACs in (0, 1]"
     )
+    any_budget: tuple[Share, ...] = Field(
+        default=(), description="budgets that trained gates are shifted to, without retraining"
+    )
     seeds: Seeds = Field(default=(0,), description="a list of seeds, or how many: 3 means 0, 1, 2")
     scale: Literal["desk", "paper"] = "desk"
     recipe: StrictRecipe = Recipe()
@@ -126,6 +129,19 @@ class Sweep(Strict):
         if waiting and not budgets:
             raise ValueError(f"is missing or empty, but {', '.join(waiting)} needs it")
         return budgets
+
+    @field_validator("any_budget")
+    @classmethod
+    def _where_gates_are(
+        cls, budgets: tuple[float, ...], info: ValidationInfo
+    ) -> tuple[float, ...]:
+        methods: Sequence[MethodEntry] = info.data.get("methods", ())
+        if budgets and methods and not any(method.has_gates for method in methods):
+            labels = ", ".join(method.label for method in methods)
+            raise ValueError(
+                f"needs a method with gates, but {labels} has none; leave this key out"
+            )
+        return tuple(sorted(set(budgets), reverse=True))
 
     @field_validator("search")
     @classmethod

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from results.record import Record
 
-from .run import CHECKOUT, code_revision
-
 SOURCE, TOOLS, CHANGES = "code/source.tar", "code/tools.tar", "code/changes.diff"
+
+
+CHECKOUT = Path(__file__).parent.parent
+"""Where this code lies."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +101,18 @@ def _git(root: Path, *words: str) -> bytes | None:
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def code_revision(root: Path = CHECKOUT) -> str:
+    """Return the commit of a checkout, "+" added where it is modified; "" outside one."""
+    if not (root / ".git").exists():
+        return ""
+    git = ["git", "-C", str(root)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--untracked-files=no"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

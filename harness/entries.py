@@ -167,6 +167,11 @@ class MethodEntry(Entry):
         """Whether the method is trained once for each budget."""
         return bool(tables.METHODS.load(self.name).takes_budget)
 
+    @property
+    def has_gates(self) -> bool:
+        """Whether a trained recognizer can be shifted to another budget."""
+        return bool(tables.METHODS.load(self.name).has_gates)
+
     @field_validator("budgets")
     @classmethod
     def _only_where_taken(

@@ -29,6 +29,7 @@ class _Variant:
     choice: Choice
     recipe: dict[str, Any]
     budgets: tuple[float | None, ...]
+    any_budget: tuple[float, ...]
 
 
 def expand(sweep: Sweep, data_root: Path | None = None) -> list[Trial]:
@@ -123,6 +124,7 @@ def _variants(sweep: Sweep) -> list[_Variant]:
     problems: list[str] = []
     for number, method in enumerate(sweep.methods):
         budgets = _budgets(sweep, method)
+        also = sweep.any_budget if method.has_gates else ()
         for point in relevant_points(sweep.search, method.name):
             try:
                 choice = _choice(method, point)
@@ -130,7 +132,7 @@ def _variants(sweep: Sweep) -> list[_Variant]:
                 where = f"`methods[{number}]` at {label_of(point)}"
                 problems += [f"{where}: {text}" for text in sentences(error)]
             else:
-                variants.append(_Variant(choice, part_of(point, RECIPE), budgets))
+                variants.append(_Variant(choice, part_of(point, RECIPE), budgets, also))
     if problems:
         raise BudgetsError(sweep.name, problems)
     return variants
@@ -172,4 +174,5 @@ def _trial(
         scale=sweep.scale,
         recipe=_recipe(sweep.recipe, dataset.recipe, recognizer.recipe, variant.recipe),
         data_digest=digest,
+        any_budget=variant.any_budget,
     )

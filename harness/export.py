@@ -18,10 +18,10 @@ from results.surroundings import environment as recorded_environment
 
 from .checklist import Facts, checklist
 from .checkout import Code, code_of
+from .environment import environment
 from .problems import UserError
 from .publish import EXPLAINED, publish
 from .resolved import Resolved, resolve
-from .run import environment
 from .show import line, show_damaged
 
 
@@ -96,6 +96,7 @@ def _run_files(
         for record in records:
             own = store.read_record(record.key)
             copy.write_record(own or record)
+            _copy_clips(store, copy, record.key)
         for key in sweep.keys:
             if (trial := _trial(store, key, records)) is not None:
                 copy.write_trial(key, trial)
@@ -112,6 +113,12 @@ def _trial(store: Store, key: str, records: Sequence[Record]) -> Mapping[str, An
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
     return next((record.trial for record in records if record.key == key), None)
+
+
+def _copy_clips(store: Store, copy: Store, key: str) -> None:
+    path = store.trial_folder(key).clips_path
+    if path.is_file():
+        copy.trial_folder(key).clips_path.write_bytes(path.read_bytes())
 
 
 def _copy_explanations(store: Store, copy: Store, name: str) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.record import Record
-from results.store import Reading, Store
+from results.store import DamagedFileError, Reading, Store
 from results.tracking_uri import check_reachable, default_uri
 
 from .problems import UserError
+from .strips import film_strips
 
 if TYPE_CHECKING:
     from results.content import Claim, Content
@@ -91,9 +92,33 @@ def publish(store: Store, name: str, formats: Sequence[str] | None = None) -> Pu
     num_missing = len(reading.missing) + len(reading.damaged)
     explained = explanations(store.sweep_folder(name))
     content = content_of(reading.records, sweep.title, num_missing=num_missing, explained=explained)
-    content = content.with_claims(claims(content))
+    content = with_clips(store, content.with_claims(claims(content)))
+    if "html" in (formats or FORMATS):
+        content = content.with_strips(film_strips(content))
     files = write_content(content, store.sweep_folder(name), formats or FORMATS)
     return Published(reading, content, (copy, *files.values()))
+
+
+def with_clips(store: Store, content: Content) -> Content:
+    """Return the content with the clips of the trials whose clips are shown, where there are any.
+
+    Nothing else depends on these files: one that is damaged is told on the page, and left out.
+    """
+    from results.by_clip import to_show
+    from results.strips import best
+
+    found, damaged = {}, []
+    found_best = (best(frontier) for frontier in content.frontiers)
+    keys = (*to_show(content.frontiers).keys, *(run.key for run in found_best if run))
+    for key in dict.fromkeys(keys):
+        try:
+            clips = store.read_clips(key)
+        except DamagedFileError as error:
+            damaged.append(str(error))
+            continue
+        if clips is not None:
+            found[key] = clips
+    return content.with_clips(found, damaged)
 
 
 def explanations(sweep_folder: Path) -> dict[str, str]:

@@ -58,6 +58,8 @@ def _document(name: str, records: Sequence[Record], trials: Sequence[Trial]) -> 
         if trial.budget is not None:
             budgets[record.method][trial.budget] = None
     methods = {r.method: t.method for r, t in zip(records, trials, strict=True)}
+    shifted = [trial.any_budget for trial in trials if trial.any_budget]
+    also = {"any_budget": [*_only("lists of any_budget", shifted)]} if shifted else {}
     return {
         "name": name,
         "datasets": _datasets(records, trials),
@@ -68,6 +70,7 @@ def _document(name: str, records: Sequence[Record], trials: Sequence[Trial]) -> 
             entry | ({"budgets": [*budgets[entry["label"]]]} if budgets[entry["label"]] else {})
             for entry in _entries(methods)
         ],
+        **also,
         "seeds": [*dict.fromkeys(trial.seed for trial in trials)],
         "scale": _only("scales", [trial.scale for trial in trials]),
         "recipe": _only("recipes", [trial.recipe for trial in trials]).model_dump(),

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +21,14 @@ from registry.recognizers.forward import recognizer_forward
 from registry.training import train
 from registry.vared.engine import accelerate
 from registry.weights import write_weights
+from results.clips import Clips
 from results.record import Accuracy, EngineCheck, Latency, Macs, Record
 from results.store import Store
 
+from .checkout import code_revision
 from .checkpoints import Checkpoints
+from .environment import environment
+from .study import any_budget, clips_of, dependence
 from .trial import Trial
 from .workbench import Workbench, num_params, open_workbench, prepare
 
@@ -36,11 +36,6 @@ NUM_VERIFIED_CLIPS = 4
 NUM_LATENCY_REPEATS = 20
 WINDOW = 0.05
 """A budget is met by a share at or under it and not more than this far below."""
-
-CHECKOUT = Path(__file__).parent.parent
-"""Where this code lies."""
-
-PACKAGES = ("torch", "mmengine", "mmcv-lite", "mmaction2", "numpy", "vared-harness")
 
 
 def run(payload: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
@@ -63,7 +58,8 @@ def run(payload: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
     checkpoints = Checkpoints(folder.checkpoint_path, payload["checkpoint_s"], worker)
     logs = worker.folder or folder.path
     weights = folder.weights_path if payload.get("keeps_weights") else None
-    record = measure(trial, data_root, logs, worker.report, checkpoints, weights)
+    record, clips = measure(trial, data_root, logs, worker.report, checkpoints, weights)
+    store.write_clips(clips)
     store.write_record(record)
     folder.checkpoint_path.unlink(missing_ok=True)
     return {"key": record.key, "status": record.status}
@@ -76,8 +72,8 @@ def measure(
     report: Callable[[dict[str, float]], None],
     keeper: Keeper | None = None,
     weights: Path | None = None,
-) -> Record:
-    """Train and measure one trial.
+) -> tuple[Record, Clips]:
+    """Train and measure one trial, as a whole and clip by clip.
 
     Args:
         trial: What to run.
@@ -98,7 +94,13 @@ def measure(
     fast, why_not = _accelerated(prepared)
     if weights is not None:
         write_weights(weights, prepared.model)
-    return Record(
+    batch, val = trial.recipe.batch, bench.splits.val
+    clips = clips_of(trial.key, evaluation, bench.dense_macs, bench.splits.class_names)
+    depends = dependence(prepared.model, val, clips, batch, bench.dense_macs)
+    shifted = any_budget(prepared, bench.splits, batch, trial.any_budget)
+    latency = _latency(prepared, fast, bench)
+    engine = _engine_check(fast, trial, bench, evaluation)
+    record = Record(
         key=trial.key,
         status="ok",
         trial=trial.model_dump(mode="json"),
@@ -109,8 +111,8 @@ def measure(
         seed=trial.seed,
         accuracy=_accuracy(evaluation),
         macs=macs,
-        latency=_latency(prepared, fast, bench),
-        engine=_engine_check(fast, trial, bench, evaluation),
+        latency=latency,
+        engine=engine,
         num_params=num_params(prepared.model),
         num_params_dense=bench.dense_params,
         budget_status=_budget_status(trial.budget, macs.share),
@@ -120,6 +122,8 @@ def measure(
         num_steps=trained.num_steps,
         history=trained.history,
         routes=evaluation.routes,
+        input_dependence=depends,
+        any_budget=shifted,
         manifest_digest=trial.data_digest,
         code_revision=code_revision(),
         environment=environment(),
@@ -128,6 +132,7 @@ def measure(
         warnings=(*bench.splits.warnings, *prepared.notes, *why_not),
         unreadable_clips=evaluation.unreadable,
     )
+    return record, clips
 
 
 def _own_macs(prepared: Prepared, bench: Workbench) -> int:
@@ -204,48 +209,3 @@ def _budget_status(budget: float | None, share: float) -> Any:
     if share > budget:
         return "infeasible"
     return "met" if share >= budget - WINDOW else "under"
-
-
-def code_revision(root: Path = CHECKOUT) -> str:
-    """Return the commit of a checkout, "+" added where it is modified; "" outside one."""
-    if not (root / ".git").exists():
-        return ""
-    git = ["git", "-C", str(root)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "--untracked-files=no"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
-
-
-def environment() -> dict[str, str]:
-    """Return versions, processor and threads: what a figure depends on beside the trial."""
-    facts = {name: _version(name) for name in PACKAGES}
-    return facts | {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": processor(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "threads": str(torch.get_num_threads()),
-        "cores": str(os.cpu_count()),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a checkout on the path needs no installation
-        return "not installed"
-
-
-def processor() -> str:
-    """Return the processor's name as the kernel gives it, else the architecture."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()

@@ -7,7 +7,13 @@ import json
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 KEY_LENGTH = 12
 """Hexadecimal digits of a key: 48 bits, a collision in a million trials has odds of 1 in 500."""
@@ -71,6 +77,17 @@ class Trial(BaseModel):
     recipe: Recipe = Recipe()
     seed: int = 0
     data_digest: str = ""
+    any_budget: tuple[float, ...] = ()
+    """Budgets that the trained gates are shifted to and measured at. It changes no weight; it is
+    part of the trial since a record without these figures is not what was asked for."""
+
+    @model_serializer(mode="wrap")
+    def _less_what_is_not_asked_for(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As plain data; trials from before there was `any_budget` are the same trials still."""
+        data: dict[str, Any] = plain(self)
+        if not self.any_budget:
+            data.pop("any_budget", None)
+        return data
 
     def with_seed(self, seed: int) -> Trial:
         """Return the same experiment with another seed."""
@@ -82,6 +99,8 @@ class Trial(BaseModel):
         parts = ("dataset", "method", "recipe", "recognizer")
         fields = {name: getattr(self, name).canonical for name in parts}
         fields |= {name: json.dumps(getattr(self, name)) for name in _PLAIN}
+        if self.any_budget:
+            fields["any_budget"] = _canonical(self.any_budget)
         # what `_canonical` would make of the whole, put together from its parts
         text = "{" + ",".join(f'"{name}":{fields[name]}' for name in sorted(fields)) + "}"
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]

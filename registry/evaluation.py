@@ -1,6 +1,6 @@
 """Evaluate a trained recognizer: predictions, and what each clip really executed.
 
-Shape legend: N clips, K classes.
+Shape legend: N clips, K classes, L dynamic layers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from .computed import Computed
 from .macs import Ledger, count
 from .recognizers.forward import recognizer_forward
+from .stills import motion_of
 from .vared.policy import Policy
 
 
@@ -35,6 +37,9 @@ class Evaluation:
         rebuild_N: Of these, the cheap operations' and the blending's.
         clips: Names.
         routes: Per dynamic layer, mean share of channels and of frames computed.
+        motion_N: How much each clip moves, in grey levels; see `motion_of`.
+        computed_NL2: Share of channels and of frames that each layer computed of each clip; no
+            layers without dynamic ones.
     """
 
     scores_NK: NDArray[np.float32]
@@ -45,6 +50,8 @@ class Evaluation:
     rebuild_N: NDArray[np.int64]
     clips: tuple[str, ...]
     routes: dict[str, dict[str, float]]
+    motion_N: NDArray[np.float64]
+    computed_NL2: NDArray[np.float64]
 
     @property
     def unreadable(self) -> tuple[str, ...]:
@@ -64,6 +71,9 @@ class Evaluation:
         return float(np.mean([hit[self.labels_N == label].mean() for label in set(self.labels_N)]))
 
 
+_COLUMNS = ("scores", "labels", "readable", "clips", "motion")
+
+
 def evaluate(recognizer: nn.Module, clips: Dataset[Any], batch: int, dense_macs: int) -> Evaluation:
     """Run every clip once, by its own route where the recognizer has gates.
 
@@ -75,9 +85,9 @@ def evaluate(recognizer: nn.Module, clips: Dataset[Any], batch: int, dense_macs:
     """
     recognizer.eval()
     policy = policy_of(recognizer)
-    parts: dict[str, list[Any]] = {name: [] for name in ("scores", "labels", "readable", "clips")}
+    parts: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     costs: list[tuple[Tensor, Tensor, Tensor]] = []
-    routes = RouteMeans(policy)
+    computed = Computed(policy)
     with torch.no_grad():
         for data in batches(clips, batch):
             scores = forward(recognizer, data)
@@ -86,8 +96,9 @@ def evaluate(recognizer: nn.Module, clips: Dataset[Any], batch: int, dense_macs:
                 parts["labels"].append(int(sample.gt_label))
                 parts["readable"].append(not sample.metainfo.get("unreadable", False))
                 parts["clips"].append(str(sample.metainfo.get("clip", len(parts["clips"]))))
+            parts["motion"] += map(motion_of, data["inputs"])
             costs.append(_costs(policy, len(scores), dense_macs))
-            routes.add()
+            computed.add()
     macs_N, gate_N, rebuild_N = (
         torch.cat(column).cpu().numpy() for column in zip(*costs, strict=True)
     )
@@ -99,7 +110,9 @@ def evaluate(recognizer: nn.Module, clips: Dataset[Any], batch: int, dense_macs:
         gate_N,
         rebuild_N,
         clips=tuple(parts["clips"]),
-        routes=routes.means(),
+        routes=computed.means(),
+        motion_N=np.array(parts["motion"]),
+        computed_NL2=computed.by_clip(len(macs_N)),
     )
 
 
@@ -188,47 +201,16 @@ def check_engine(fast: Any, clips: Dataset[Any], batch: int, evaluation: Evaluat
     )
 
 
-class RouteMeans:
-    """Means over clips of what each dynamic layer computed.
-
-    Args:
-        policy: None where there are no gates; then there is nothing to average.
-    """
-
-    def __init__(self, policy: Policy | None) -> None:
-        self.policy = policy
-        self._sums: list[Tensor] = []
-        self._num_clips = 0
-
-    def add(self) -> None:
-        """Take in the last forward."""
-        if self.policy is None:
-            return
-        channel, time = self.policy.stacked()
-        costs = self.policy.costs
-        shares = [
-            ((live > 0) * kept).amax(-1) / kept[:, 0]
-            for live, kept in ((channel, costs.kept_channels), (time, costs.kept_frames))
-        ]
-        self._sums.append(torch.stack(shares, -1).double().sum(0))
-        self._num_clips += len(channel)
-
-    def means(self) -> dict[str, dict[str, float]]:
-        """Return {layer: {"channels": share, "frames": share}}."""
-        if self.policy is None:
-            return {}
-        mean = torch.stack(self._sums).sum(0) / self._num_clips
-        names = [layer.name for layer in self.policy.costs.layers]
-        return {
-            name: {"channels": float(row[0]), "frames": float(row[1])}
-            for name, row in zip(names, mean, strict=True)
-        }
-
-
 def policy_of(recognizer: nn.Module) -> Policy | None:
     """Return the policy of an adaptive recognizer, None for any other."""
     policy = getattr(recognizer, "vared", None)
     return policy if isinstance(policy, Policy) else None
+
+
+def gates_decide(recognizer: nn.Module) -> bool:
+    """Whether the recognizer has gates that choose each clip's route."""
+    policy = policy_of(recognizer)
+    return policy is not None and policy.routes is None
 
 
 def batches(clips: Dataset[Any], batch: int) -> Iterator[Any]:

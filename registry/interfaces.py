@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
     from mmengine.hooks import Hook
+    from numpy.typing import NDArray
     from torch import Tensor, nn
     from torch.utils.data import Dataset
 
@@ -69,6 +71,8 @@ class Method(ABC):
 
     name: str
     takes_budget: bool
+    has_gates: bool = False
+    """Whether gates of VA-RED2 decide, so that a trained recognizer can be shifted to a budget."""
     settings_type: type[Any]
     """A frozen pydantic model with defaults; its fields are what `budgets.yaml` may set."""
 
@@ -124,6 +128,8 @@ class ClipSource(ABC):
 
     name: str
     settings_type: type[Any]
+    is_generated: bool = False
+    """Whether clips are drawn, not recorded, so that they may be shown to anybody."""
 
     @abstractmethod
     def manifest(self, settings: Any, data_root: Path | None) -> Manifest:
@@ -137,3 +143,11 @@ class ClipSource(ABC):
     @abstractmethod
     def splits(self, settings: Any, data_root: Path | None, clip: ClipShape, seed: int) -> Splits:
         """Open both splits. `seed` drives augmentation, never the clips or the lists."""
+
+    def frames_of(self, settings: Any, clip: str) -> NDArray[np.uint8]:
+        """Draw one generated clip again by its name: all its frames, uint8 (T, H, W, 3) RGB.
+
+        Raises:
+            NotImplementedError: The data set's clips are recorded.
+        """
+        raise NotImplementedError(f"clips of {self.name} are recorded")

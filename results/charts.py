@@ -22,7 +22,7 @@ MAX_TRIALS = 20_000
 MAX_CURVES = 120
 MAX_EPOCHS = 60
 
-TRIAL_FIELDS = ("seed", "key", "macs", "top1", "mean_class", "ms", "train_s", "is_over")
+TRIAL_FIELDS = ("seed", "key", "macs", "top1", "mean_class", "ms", "train_s", "is_over", "shifted")
 """What each entry of a trial in the data is."""
 
 
@@ -105,7 +105,16 @@ def _trial(run: Record) -> list[Any]:
         _short(run.latency.ms_p50 if run.latency else None),
         _short(run.train_time_s),
         int(run.budget_status == "infeasible"),
+        _shifted(run),
     ]
+
+
+def _shifted(run: Record) -> list[list[float | None]]:
+    """At other budgets, not retrained: budget, MACs and top-1."""
+    if run.macs is None:
+        return []
+    dense = run.macs.dense
+    return [[o.budget, _short(o.share * dense), _short(o.top1)] for o in run.any_budget]
 
 
 def _curve(cell: Cell, place: dict[str, int]) -> dict[str, Any]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from .any_budget import any_budget_table
+from .by_clip import dependence_table
+from .clips import Clips
 from .comparisons import SUBJECT
 from .frontier import Frontier, frontiers
 from .guards import Flag, flags
 from .record import Record
+from .strips import StripPanel
 from .tables import Table, cell_table, comparison_table, hypervolume_table
 
 NOTES = (
@@ -26,6 +30,19 @@ COMPARISON_NOTES = (
 HYPERVOLUME_NOTES = (
     "The area that a method's points dominate, of share of the dense MACs against accuracy; "
     "reference point: all of the MACs, no accuracy."
+)
+ANY_BUDGET_NOTES = (
+    "Gates of a trained recognizer shifted to another budget, its weights left alone: means over "
+    "seeds with 95 % t-intervals. Beside it, every cell is trained for its own budget. Budgets at "
+    "or below the gates' floor have no row; over budget counts seeds whose gates, shifted on "
+    "training clips, executed more than the budget on the validation clips."
+)
+DEPENDENCE_NOTES = (
+    "Motion: the mean absolute difference from frame to frame, in grey levels of 255, so noise and "
+    "cuts count too. Rank correlation: Spearman's, of motion and executed multiply-adds over the "
+    "validation clips. Frozen: clips with their middle frame repeated. Figures are means over "
+    "seeds; intervals are over clips, from the lowest seed's end to the highest's. One interval in "
+    "twenty excludes zero by chance."
 )
 CLAIM_NOTES = (
     "CHECK: too good to be believed before it is explained. Other verdicts are on what was claimed "
@@ -59,12 +76,22 @@ class Content:
     cells: Table
     comparisons: Table
     hypervolumes: Table
+    any_budget: Table
+    """Trained recognizers with their gates shifted to other budgets."""
+    dependence: Table
+    """Where gates decide: whether what they execute goes with a clip's motion."""
     failed: list[Record]
     claims: tuple[Claim, ...] = ()
     flags: tuple[Claim, ...] = ()
     """Figures that are too good: CHECK, or EXPLAINED."""
     num_missing: int = 0
     """Trials of the sweep that have no record, so that nothing here is of them."""
+    clips: Mapping[str, Clips] = field(default_factory=dict)
+    """By key, of the trials whose clips are shown one by one, as far as they told them apart."""
+    strips: tuple[StripPanel, ...] = ()
+    """Pictures of the cheapest and the dearest clips, or why there are none."""
+    damaged_clips: tuple[str, ...] = ()
+    """Files of such clips that cannot be read, and why."""
 
     @property
     def judged(self) -> tuple[Claim, ...]:
@@ -74,6 +101,14 @@ class Content:
     def with_claims(self, claims: Sequence[Claim]) -> Content:
         """The same content with these claims."""
         return replace(self, claims=tuple(claims))
+
+    def with_clips(self, clips: Mapping[str, Clips], damaged: Sequence[str] = ()) -> Content:
+        """The same content with the clips of these trials, by key; see `by_clip.to_show`."""
+        return replace(self, clips=clips, damaged_clips=tuple(damaged))
+
+    def with_strips(self, strips: Sequence[StripPanel]) -> Content:
+        """The same content with these pictures."""
+        return replace(self, strips=tuple(strips))
 
     @property
     def records(self) -> list[Record]:
@@ -112,6 +147,8 @@ def content_of(
         cells=cell_table(panels),
         comparisons=comparison_table(panels, subject),
         hypervolumes=hypervolume_table(panels),
+        any_budget=any_budget_table(panels),
+        dependence=dependence_table(panels),
         failed=[run for panel in panels for cell in panel.cells for run in cell.failed],
         claims=tuple(claims),
         flags=tuple(_flagged(flags(panels), explained or {})),

@@ -12,8 +12,19 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from .charts import MAX_EPOCHS, Charts, charts
-from .content import CLAIM_NOTES, COMPARISON_NOTES, HYPERVOLUME_NOTES, NOTES, Content, reason
+from .by_clip import dependence_told, to_show
+from .charts import MAX_EPOCHS, charts
+from .clouds import MAX_CLIPS, clouds
+from .content import (
+    ANY_BUDGET_NOTES,
+    CLAIM_NOTES,
+    COMPARISON_NOTES,
+    DEPENDENCE_NOTES,
+    HYPERVOLUME_NOTES,
+    NOTES,
+    Content,
+    reason,
+)
 from .overview import overview
 from .render import is_numeric, texts
 from .spread import distributions, policy_maps
@@ -34,19 +45,28 @@ def page(content: Content) -> str:
     maps, num_policies_left_out = policy_maps(content.frontiers)
     warned, num_warned_left_out = notes(records)
     drawn = charts(content.frontiers)
+    data = drawn.data | {"clouds": clouds(content.frontiers, content.clips)}
     html: str = _template().render(
         content=content,
         overview=overview(content),
         charts=drawn,
-        data=_script_data(drawn),
+        data=_script_data(data),
+        clouds=data["clouds"]["trials"],
+        num_clouds_left_out=to_show(content.frontiers).num_left_out,
+        max_clips=MAX_CLIPS,
+        dependence=_rows(content.dependence.narrow()),
+        dependence_told=dependence_told(content.dependence),
         cells=_rows(content.cells.narrow()),
         comparisons=_rows(content.comparisons.narrow()),
         hypervolumes=_rows(content.hypervolumes),
+        any_budget=_rows(content.any_budget),
         notes={
             "claims": CLAIM_NOTES,
             "cells": NOTES,
             "comparisons": COMPARISON_NOTES,
             "volumes": HYPERVOLUME_NOTES,
+            "any_budget": ANY_BUDGET_NOTES,
+            "dependence": DEPENDENCE_NOTES,
         },
         distributions=distribution_panels,
         num_distributions_left_out=num_distributions_left_out,
@@ -83,9 +103,9 @@ def _template() -> Any:
     return env.get_template("page.html")
 
 
-def _script_data(drawn: Charts) -> Markup:
+def _script_data(data: dict[str, Any]) -> Markup:
     """JSON that a <script> may hold: no label can end the element that it stands in."""
-    text = json.dumps(drawn.data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.translate(_NOT_IN_A_SCRIPT))
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .any_budget import traces
+from .attainment import QUANTILES, Attained, attainment
 from .frontier import Cell, Frontier
 from .record import Record
 
@@ -21,6 +23,10 @@ FAINT = 0.35
 
 STEP_COLOUR = "0.45"
 STEP_WIDTH = 0.9
+BAND = 0.1
+"""Opacity of where the middle half of the seeds' frontiers lies."""
+TRACE_DASHES = (0, (4, 2.5))
+TRACE_WIDTH = 0.6
 _DOMINATED_OPACITY = 0.6
 _LABEL_LENGTH = 30
 _Scaling = Callable[[npt.ArrayLike], npt.NDArray[Any]]
@@ -66,6 +72,8 @@ class Panel:
             return
         axes.grid(alpha=0.25, linewidth=0.5)
         self._draw_steps(axes)
+        self._draw_traces(axes)
+        self._draw_attainment(axes)
         for method in self.frontier.methods:
             self._draw_cells(axes, method, is_filled=False)
             self._draw_cells(axes, method, is_filled=True)
@@ -91,6 +99,36 @@ class Panel:
         points = sorted(point for cell, pareto in cells if pareto and (point := self._centre(cell)))
         x, y = zip(*points, strict=True)
         axes.step(x, y, where="post", color=STEP_COLOUR, linewidth=STEP_WIDTH, zorder=1)
+
+    def _draw_traces(self, axes: Axes) -> None:
+        """What trained recognizers do with their gates shifted; cut off where they fail."""
+        for trace in traces(self.frontier):
+            points = [(s.macs / self.unit.macs, 100 * s.top1.mean) for s in trace.stops]
+            colour = self.styles[trace.cell.method].colour
+            axes.plot(
+                *_apart(points), linestyle=TRACE_DASHES, color=colour, lw=TRACE_WIDTH, zorder=1
+            )
+
+    def _draw_attainment(self, axes: Axes) -> None:
+        """Where the frontiers of the middle half of the seeds lie, and the typical one."""
+        end = (self.frontier.dense_macs or 0) / self.unit.macs
+        for method in self.frontier.methods:
+            surfaces = attainment(self.frontier, method)
+            if not surfaces:
+                continue
+            colour = self.styles[method].colour
+            lucky, typical, unlucky = (self._corners(surfaces[q], end) for q in QUANTILES)
+            axes.step(*_apart(typical), where="post", color=colour, lw=0.7, alpha=FAINT, zorder=1)
+            x = sorted({point.x for point in (*lucky, *unlucky)})
+            low, high = (_heights(corners, x) for corners in (unlucky, lucky))
+            axes.fill_between(
+                x, low, high, step="post", color=colour, alpha=BAND, linewidth=0, zorder=0.5
+            )
+
+    def _corners(self, surface: Sequence[Attained], end: float) -> list[Point]:
+        """Corners of a surface, the last one carried on to the dense recognizer."""
+        found = [Point(corner.macs / self.unit.macs, 100 * corner.top1) for corner in surface]
+        return [*found, Point(max(end, found[-1].x), found[-1].y)]
 
     def _draw_cells(self, axes: Axes, method: str, *, is_filled: bool) -> None:
         """All cells of a method on the frontier, or off it: few artists draw fast."""
@@ -131,6 +169,11 @@ class Panel:
         top = axes.secondary_xaxis("top", functions=_scalings(dense))
         top.set_xticks([0, 0.5, 1.0], ["0", "50 %", "100 %"])
         top.tick_params(labelsize=6.5, colors="0.35", pad=1)
+
+
+def _heights(corners: Sequence[Point], x: Sequence[float]) -> list[float]:
+    """The accuracy that a surface reaches at each x; 0 before its first corner."""
+    return [max((c.y for c in corners if c.x <= at), default=0.0) for at in x]
 
 
 def _apart(points: Sequence[tuple[float, ...]], num: int = 2) -> list[list[float]]:

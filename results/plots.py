@@ -13,9 +13,23 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
+from .any_budget import traces
+from .attainment import attainment
 from .frontier import Frontier
-from .panel import FAINT, STEP_COLOUR, STEP_WIDTH, MethodStyle, Panel, Unit, label_text
+from .panel import (
+    BAND,
+    FAINT,
+    STEP_COLOUR,
+    STEP_WIDTH,
+    TRACE_DASHES,
+    TRACE_WIDTH,
+    MethodStyle,
+    Panel,
+    Unit,
+    label_text,
+)
 
 PAGE_WIDTH_IN = 7.0
 """Text width of a two-column paper."""
@@ -94,6 +108,9 @@ def pareto_figure(frontiers: Sequence[Frontier], *, width_in: float = PAGE_WIDTH
 
     Faint dots are seeds and markers their means with 95 % t-intervals, filled where nothing
     dominates them and hollow elsewhere; the steps are the most accuracy to be had for the MACs.
+    Where three seeds or more have all budgets of a method, a faint band holds the middle half of
+    their own frontiers and a faint line is the typical one: see `attainment`. Thin dashes join what
+    trained recognizers do at other budgets with their gates shifted.
 
     Raises:
         ValueError: there are no frontiers.
@@ -167,8 +184,10 @@ def _legend_title(num_drawn: int, num_panels: int) -> str:
     return title
 
 
-def _legend_handles(frontiers: Sequence[Frontier], styles: dict[str, MethodStyle]) -> list[Line2D]:
-    handles = [
+def _legend_handles(
+    frontiers: Sequence[Frontier], styles: dict[str, MethodStyle]
+) -> list[Line2D | Patch]:
+    handles: list[Line2D | Patch] = [
         _key(label_text(label), style.marker, color=style.colour, markersize=style.size)
         for label, style in styles.items()
     ]
@@ -183,6 +202,11 @@ def _legend_handles(frontiers: Sequence[Frontier], styles: dict[str, MethodStyle
     if any(cell.num_infeasible for cell, _ in cells):
         handles.append(_key("over budget", "x", color="black"))
     handles.append(Line2D([], [], color=STEP_COLOUR, linewidth=STEP_WIDTH, label="frontier"))
+    if any(attainment(f, method) for f in frontiers for method in f.methods):
+        handles.append(Patch(color="0.4", alpha=2 * BAND, lw=0, label="middle half of the seeds"))
+    if any(traces(frontier) for frontier in frontiers):
+        looks: dict[str, Any] = {"color": "0.4", "linestyle": TRACE_DASHES, "lw": TRACE_WIDTH}
+        handles.append(Line2D([], [], label="gates shifted, not retrained", **looks))
     return handles
 
 

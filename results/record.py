@@ -85,6 +85,49 @@ class EngineCheck(_Frozen):
     macs_mean: float
 
 
+class Frozen(_Frozen):
+    """Clips frozen to their middle frame, against the same clips as they move.
+
+    `difference` is the mean of frozen minus moving, of shares of the dense MACs, with a 95 % BCa
+    bootstrap interval over clips, `None` where there are fewer than three.
+    """
+
+    num_clips: int
+    share: float
+    difference: float
+    low: float | None
+    high: float | None
+
+
+class InputDependence(_Frozen):
+    """Whether what a clip executes goes with how much it moves; only where gates decide.
+
+    `rank_correlation` is Spearman's, of a clip's motion and its executed MACs, with a 95 %
+    percentile bootstrap interval over clips. All three are `None` where every clip executes the
+    same, or moves the same: then there is no order to compare.
+    """
+
+    num_clips: int
+    """Clips that decode."""
+    num_routes: int
+    """Different routes that they took."""
+    rank_correlation: float | None
+    low: float | None
+    high: float | None
+    frozen: Frozen | None = None
+
+
+class AnyBudget(_Frozen):
+    """What the trained recognizer did with its gates shifted to another budget, not retrained.
+
+    `share` of the dense MACs and `top1` are over the whole validation list, as the trial's own.
+    """
+
+    budget: float
+    share: float
+    top1: float
+
+
 class Failure(_Frozen):
     """Why a trial has no figures."""
 
@@ -134,6 +177,11 @@ class Record(_Frozen):
 
     routes: dict[str, dict[str, float]] = {}
     """Per dynamic layer: mean share of frames and channels computed over the validation clips."""
+    input_dependence: InputDependence | None = None
+    """None without gates, and in records of trials that ended before it was measured."""
+
+    any_budget: tuple[AnyBudget, ...] = ()
+    """By budgets asked for, from the largest down, less those at or below the gates' floor."""
 
     manifest_digest: str = ""
     code_revision: str = ""

@@ -1,8 +1,8 @@
 """Report: all that is shown of a sweep, redrawn from its records alone, without running anything.
 
-Writes into one folder: frontier.csv, comparisons.csv and hypervolume.csv for machines, table.md and
-table.tex for people, the figure as pareto.png, .pdf and .svg, once more at the width of a paper's
-column, and report.html, the page.
+Writes into one folder: frontier.csv, comparisons.csv, hypervolume.csv and, where there is something
+to tell, any-budget.csv and dependence.csv for machines, table.md and table.tex for people, the
+figure as pareto.png, .pdf and .svg, once more at the width of a paper's column, and report.html.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .by_clip import dependence_told
 from .comparisons import SUBJECT
 from .content import (
+    ANY_BUDGET_NOTES,
     CHECK,
     CLAIM_NOTES,
     COMPARISON_NOTES,
+    DEPENDENCE_NOTES,
     HYPERVOLUME_NOTES,
     NOTES,
     Claim,
@@ -150,6 +153,10 @@ def _write_csv(content: Content, folder: Path) -> list[Path]:
         "comparisons.csv": content.comparisons,
         "hypervolume.csv": content.hypervolumes,
     }
+    if content.any_budget.rows:
+        tables["any-budget.csv"] = content.any_budget
+    if content.dependence.rows:
+        tables["dependence.csv"] = content.dependence
     return [_write(folder / name, to_csv(table)) for name, table in tables.items()]
 
 
@@ -164,6 +171,13 @@ def _write_markdown(content: Content, folder: Path) -> list[Path]:
         parts += [COMPARISON_NOTES + "\n"]
     if content.hypervolumes.rows:
         parts += ["## Hypervolume\n", to_markdown(content.hypervolumes), HYPERVOLUME_NOTES + "\n"]
+    if content.any_budget.rows:
+        parts += ["## Other budgets without retraining\n", to_markdown(content.any_budget)]
+        parts += [ANY_BUDGET_NOTES + "\n"]
+    if content.dependence.rows:
+        told = dependence_told(content.dependence)
+        parts += ["## Does saving depend on the clip?\n", f"{told}\n"]
+        parts += [to_markdown(content.dependence.narrow()), DEPENDENCE_NOTES + "\n"]
     if content.judged:
         parts += ["## Claims\n", to_markdown(_claim_table(content)), CLAIM_NOTES + "\n"]
     if content.failed:

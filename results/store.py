@@ -4,6 +4,7 @@ Layout under the root, usually `runs/`:
 
     trials/<key>/trial.json     what the trial is
     trials/<key>/record.json    what came out, once it ended
+    trials/<key>/clips.json     clip by clip what came out; older trials have none
     <sweep>/sweep.json          which trials a sweep has, and how it labels them
     <sweep>/records.jsonl       a copy of the sweep's records in one file
 
@@ -22,6 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from .clips import Clips
 from .files import DamagedFileError, StoreError, parse, write_atomic
 from .record import Record
 
@@ -88,6 +90,11 @@ class TrialFolder:
     def record_path(self) -> Path:
         """Where the outcome is written, once there is one."""
         return self.path / "record.json"
+
+    @property
+    def clips_path(self) -> Path:
+        """Where the outcome of each clip is written, before the record."""
+        return self.path / "clips.json"
 
     @property
     def checkpoint_path(self) -> Path:
@@ -163,6 +170,27 @@ class Store:
         if record.key != key:
             raise DamagedFileError(f"`{path}` must be of trial {key}, but is of {record.key}.")
         return record
+
+    def write_clips(self, clips: Clips) -> Path:
+        """Write what a trial did with each clip; returns the file."""
+        path = self.trial_folder(clips.key).clips_path
+        self._write(path, clips.model_dump_json(exclude_none=True) + "\n")
+        return path
+
+    def read_clips(self, key: str) -> Clips | None:
+        """What the trial `key` did with each clip; `None` where that was not written.
+
+        Raises:
+            DamagedFileError: there is a clips.json, but it is not that trial's.
+        """
+        path = self.trial_folder(key).clips_path
+        data = self._read(path)
+        if data is None:
+            return None
+        clips = parse(Clips, data, str(path))
+        if clips.key != key:
+            raise DamagedFileError(f"`{path}` must be of trial {key}, but is of {clips.key}.")
+        return clips
 
     def read_records(self, keys: Iterable[str]) -> Reading:
         """The outcomes of many trials, in the order of `keys`; damaged files are listed."""

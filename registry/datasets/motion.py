@@ -95,6 +95,7 @@ class Motion(ClipSource):
 
     name = "motion"
     settings_type = MotionSettings
+    is_generated = True
 
     def manifest(self, settings: MotionSettings, data_root: Path | None) -> Manifest:
         """Describe the clips: the digest is over the generator and its settings."""
@@ -110,6 +111,17 @@ class Motion(ClipSource):
         """Draw both splits, once per process."""
         train = self._split(settings, "train", clip, seed)
         return Splits(train, self._split(settings, "val", clip, None), settings.class_names)
+
+    def frames_of(self, settings: MotionSettings, clip: str) -> NDArray[np.uint8]:
+        """Draw one clip by its name, such as val/7.
+
+        Raises:
+            ValueError: No clip is called so.
+        """
+        split, _, index = clip.partition("/")
+        if split not in ("train", "val") or not index.isdecimal():
+            raise ValueError(f"a clip is called train/N or val/N, but got {clip!r}")
+        return MotionClip(settings, "train" if split == "train" else "val", int(index)).draw()
 
     def _split(
         self, settings: MotionSettings, split: Split, shape: ClipShape, seed: int | None

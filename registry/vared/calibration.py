@@ -10,7 +10,9 @@ Shape legend: N clips, L layers, S branches of both axes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +119,21 @@ def calibrate(shares: Shares, budget: float, margin: float) -> float:
         shares.shift(_fill(shares, seen, _bisect(shares, seen, goal), goal))
         seen = shares.measure()
     return seen.share
+
+
+@contextmanager
+def shifted(shares: Shares, budget: float, margin: float) -> Iterator[None]:
+    """Within the block the gates keep another budget; after it they stand as before, to the bit.
+
+    The weights stay those that were learnt with the gates' own routes.
+    """
+    before = [copy.deepcopy(layer.gate.state_dict()) for layer in shares.layers]
+    try:
+        calibrate(shares, budget, margin)
+        yield
+    finally:
+        for layer, state in zip(shares.layers, before, strict=True):
+            layer.gate.load_state_dict(state)
 
 
 def _bisect(shares: Shares, seen: Seen, aim: float) -> Tensor:

@@ -191,12 +191,17 @@ def _sample_batches(runner: Any) -> Sequence[Any]:
     all clips' alike, and one layer's gate is enough to miss the window.
     """
     loader = runner.train_dataloader
-    dataset = loader.dataset.as_tested() if _can_be_tested(loader.dataset) else loader.dataset
+    return calibration_batches(loader.dataset, loader.batch_size or 1, loader.collate_fn)
+
+
+def calibration_batches(
+    dataset: Any, step: int, collate: Callable[[list[Any]], Any]
+) -> Sequence[Any]:
+    """Return the clips that gates are calibrated on, in batches of `step`."""
+    dataset = dataset.as_tested() if _can_be_tested(dataset) else dataset
     size = len(dataset)
     chosen = range(0, size, max(1, size // NUM_CALIBRATION_CLIPS))
     clips = [dataset[i] for i in chosen][:NUM_CALIBRATION_CLIPS]
-    collate: Callable[[list[Any]], Any] = loader.collate_fn
-    step = loader.batch_size or 1
     return [collate(clips[i : i + step]) for i in range(0, len(clips), step)]
 
 

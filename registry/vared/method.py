@@ -44,6 +44,7 @@ class _VaRed(Method):
 
     name = "vared"
     takes_budget = True
+    has_gates = True
     settings_type = VaRedMethodSettings
 
     def prepare(

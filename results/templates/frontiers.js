@@ -24,7 +24,7 @@ const SEEDS = different(trialsOf(CELLS).map((trial) => trial[AT.seed])).sort((a,
 
 const shown = {
   dataset: DATA.panels.length > MOST_PANELS ? 1 : 0, recognizer: 0, cost: 0, gain: 0,
-  dominated: true, dots: true, fromZero: false,
+  dominated: true, dots: true, fromZero: false, shifted: true,
   methods: new Set(DATA.methods.keys()), budgets: new Set(BUDGETS), seeds: new Set(SEEDS),
 };
 
@@ -95,6 +95,39 @@ function tellTrial(trial, cell, panel) {
   return lines.join("\n");
 }
 
+// What the chosen trials of a cell do with their gates shifted to other budgets, on these axes
+function traceOf(point, panel) {
+  const cost = COSTS[shown.cost], gain = GAINS[shown.gain];
+  const all = point.trials.flatMap((trial) => trial[AT.shifted]);
+  if (!shown.shifted) return [];
+  return different(all.map((stop) => stop[0])).sort((a, b) => b - a).flatMap((budget) => {
+    const stops = all.filter((stop) => stop[0] === budget).map((stop) => {
+      const trial = Array(DATA.fields.length).fill(null);
+      trial[AT.macs] = stop[1];
+      trial[AT.top1] = stop[2];
+      return trial;
+    });
+    if (stops.some((trial) => cost.of(trial, panel) === null || gain.of(trial) === null)) return [];
+    return [{ budget, n: stops.length, x: mean(stops.map((trial) => cost.of(trial, panel))), y: mean(stops.map(gain.of)) }];
+  });
+}
+
+function drawTrace(plot, point, panel) {
+  const stops = traceOf(point, panel), cost = COSTS[shown.cost], gain = GAINS[shown.gain];
+  if (!stops.length) return [];
+  const method = DATA.methods[point.cell.method], colour = colourOf(method);
+  const path = stops.map((stop) => `${plot.x(stop.x)} ${plot.y(stop.y)}`).join("L");
+  plot.svg.append(shape("path", { class: "trace", d: `M${path}`, style: `stroke:${colour}` }));
+  return stops.map((stop) => {
+    const at = { x: plot.x(stop.x), y: plot.y(stop.y) };
+    plot.svg.append(shape("circle", { class: "stop", cx: at.x, cy: at.y, r: 2, style: `fill:var(--paper);stroke:${colour}` }));
+    return { ...at, tell: () => [
+      `${method.label}, trained at ${point.cell.budget}, shifted to ${stop.budget}`,
+      `${gain.name}: ${stop.y.toFixed(1)}, n = ${stop.n}`, `${cost.name}: ${stop.x.toFixed(cost.digits)}`,
+    ].join("\n") };
+  });
+}
+
 function drawStep(plot, points) {
   const best = points.filter((point) => point.isBest).sort((a, b) => a.x - b.x || a.middle - b.middle);
   if (!best.length) return;
@@ -129,8 +162,9 @@ function drawPoint(plot, point, panel) {
 function limits(points, panel) {
   const cost = COSTS[shown.cost], gain = GAINS[shown.gain];
   const trials = shown.dots ? points.flatMap((point) => point.trials) : [];
-  const xs = [...points.map((point) => point.x), ...trials.map((trial) => cost.of(trial, panel))];
-  const ys = [...points.map((point) => point.middle), ...trials.map(gain.of)];
+  const stops = points.flatMap((point) => traceOf(point, panel));
+  const xs = [...points, ...stops].map((point) => point.x).concat(trials.map((trial) => cost.of(trial, panel)));
+  const ys = [...points.map((point) => point.middle), ...stops.map((stop) => stop.y), ...trials.map(gain.of)];
   const across = span(xs, 0.08), up = span(ys, 0.15);
   if (shown.fromZero) across[0] = up[0] = 0;
   return [[Math.max(0, across[0]), across[1]], [Math.max(0, up[0]), Math.min(102, up[1])]];
@@ -200,7 +234,8 @@ function drawPanel(panel, width) {
   drawStep(plot, points);
   const ordered = [...points].sort((a, b) => a.isBest - b.isBest);
   figure.append(plot.svg);
-  pointable(figure, plot, ordered.flatMap((point) => drawPoint(plot, point, panel)));
+  const stops = ordered.flatMap((point) => drawTrace(plot, point, panel));
+  pointable(figure, plot, [...stops, ...ordered.flatMap((point) => drawPoint(plot, point, panel))]);
   return figure;
 }
 
@@ -219,7 +254,8 @@ function drawPanels() {
 
 function redraw() {
   drawPanels();
-  if (typeof drawCurves === "function") drawCurves();
+  drawClips();
+  drawCurves();
 }
 
 function filter(title, items, chosen, name, picture) {
@@ -242,6 +278,7 @@ if (DATA.panels.length) {
     choice("Up", GAINS.map((gain) => gain.name), set("gain")),
     tick("dominated points", true, set("dominated")),
     tick("single seeds", true, set("dots")),
+    ...(trialsOf(CELLS).some((trial) => trial[AT.shifted].length) ? [tick("shifted gates", true, set("shifted"))] : []),
     tick("axes from zero", false, set("fromZero")),
     filter("Methods", [...DATA.methods.keys()], shown.methods, (i) => DATA.methods[i].label, (i) => sample(DATA.methods[i])));
   if (BUDGETS.length > 1) controls.append(filter("Budgets", BUDGETS, shown.budgets, budgetName));

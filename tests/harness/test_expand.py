@@ -19,6 +19,7 @@ from harness.plan import name_of, stored
 from harness.resolved import resolve
 from harness.schema import schema
 from harness.trial import KEY_LENGTH, Choice, Recipe, Trial
+from registry import tables
 from results.record import Record
 
 
@@ -207,3 +208,25 @@ def test_records_of_a_pool_give_back_the_file_that_asked_for_them(pooled: dict[s
     found = resolve("again", records, [trial.key for trial in trials])
     assert found.is_exact, found.note
     assert stored(parse(yaml.safe_load(found.text)), trials).labels == labels
+
+
+def test_only_methods_with_gates_are_shifted_to_any_budget(
+    document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {trial.key for trial in expand(parse(document))}
+    asked = document | {"any_budget": [0.5, 0.9, 0.5]}
+    monkeypatch.setattr(tables.METHODS.load("gated"), "has_gates", True)
+    trials = expand(parse(asked))
+    assert {t.any_budget for t in trials if t.method.name == "dense"} == {()}
+    gated = [t for t in trials if t.method.name == "gated"]
+    assert {t.any_budget for t in gated} == {(0.9, 0.5)}
+    # a record without these figures is not what is asked for; all others are
+    assert before & {t.key for t in trials} == {t.key for t in trials if t not in gated}
+    assert all(Trial.model_validate(t.model_dump(mode="json")) == t for t in trials)
+
+
+def test_any_budget_without_gates_is_a_mistake(document: dict[str, Any]) -> None:
+    with pytest.raises(
+        BudgetsError, match="any_budget.*needs a method with gates, but dense, gated"
+    ):
+        parse(document | {"any_budget": [0.5]})

@@ -131,3 +131,18 @@ def test_defaults_have_a_thousand_validation_clips():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         MotionSettings(**wrong)
+
+
+def test_a_clip_is_drawn_again_by_its_name():
+    settings = MotionSettings(num_train=2, num_val=4, num_pairs=1, length=4, size=32)
+    item = MOTION.splits(settings, None, ClipShape(4, 28, "NCHW"), 0).val[3]
+    drawn = MOTION.frames_of(settings, item["data_samples"].metainfo["clip"])
+    # all four frames, and of 32 pixels the 28 in the middle
+    seen = item["inputs"].numpy().transpose(0, 2, 3, 1)
+    assert np.array_equal(seen, drawn[:, 2:-2, 2:-2])
+
+
+@pytest.mark.parametrize("name", ["val", "val/", "val/x", "test/1", "../val/1", "val/-1"])
+def test_no_other_name_is_a_clip(name):
+    with pytest.raises(ValueError, match="train/N or val/N"):
+        MOTION.frames_of(SMALL, name)

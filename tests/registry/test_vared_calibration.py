@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from registry.vared.calibration import DEPTH, Shares, calibrate
+from registry.vared.calibration import DEPTH, Shares, calibrate, shifted
 from registry.vared.gate import Gate
 from registry.vared.recognizer import adapt
 from registry.vared.settings import VaRedSettings
@@ -52,3 +52,23 @@ def test_a_budget_below_the_floor_ends_at_the_floor(
     adapt(recognizer, VaRedSettings(), example)
     reached = calibrate(Shares(recognizer, [batch(example)]), 0.1, MARGIN)
     assert reached == pytest.approx(recognizer.vared.costs.floor(), rel=0.01)
+
+
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_gates_are_shifted_for_a_while_and_then_as_before_to_the_bit(
+    make_recognizer: Callable[[str], tuple[nn.Module, Tensor]], norm: Any
+) -> None:
+    dense, example = make_recognizer("tsn")
+    recognizer: Any = copy.deepcopy(dense)
+    adapt(recognizer, VaRedSettings(gate_norm=norm), example)
+    shares = Shares(recognizer, [batch(example)])
+    before = copy.deepcopy(recognizer.state_dict())
+    share = shares.measure().share
+    with shifted(shares, 0.7, MARGIN):
+        assert 0.7 - MARGIN - DEPTH <= shares.measure().share <= 0.7 - MARGIN
+    with pytest.raises(ZeroDivisionError), shifted(shares, 0.6, MARGIN):
+        raise ZeroDivisionError
+    after = recognizer.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert shares.measure().share == share

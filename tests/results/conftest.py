@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from results.clips import Clip, Clips, Route
 from results.record import Accuracy, Failure, Latency, Macs, Record
 
 DENSE_MACS = 4_000_000_000
@@ -100,3 +101,37 @@ def _measured(top1: float, share: float) -> dict[str, Any]:
 def make_record() -> MakeRecord:
     """A factory of records. Equal arguments give the same trial, so the same key."""
     return _make_record
+
+
+class MakeClips(Protocol):
+    def __call__(
+        self, key: str, *, num_clips: int = 6, num_classes: int = 2, unreadable: int = 0
+    ) -> Clips: ...
+
+
+def _make_clips(
+    key: str, *, num_clips: int = 6, num_classes: int = 2, unreadable: int = 0
+) -> Clips:
+    return Clips(
+        key=key,
+        class_names=tuple(f"class {i}" for i in range(num_classes)),
+        layers=("conv1",),
+        routes=(Route(channels=(1.0,), frames=(0.5,)), Route(channels=(0.5,), frames=(0.5,))),
+        clips=tuple(
+            Clip(
+                name=f"val/{i}",
+                label=i % num_classes,
+                prediction=0,
+                share=0.5 + 0.4 * i / num_clips,
+                motion=None if i < unreadable else 1.0 + i,
+                route=i % 2,
+            )
+            for i in range(num_clips)
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_clips() -> MakeClips:
+    """A factory of clips; the later one moves more and executes more."""
+    return _make_clips

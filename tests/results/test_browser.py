@@ -14,7 +14,7 @@ import pytest
 from results.content import Claim, content_of
 from results.frontier import frontiers
 from results.page import page
-from results.record import Latency
+from results.record import AnyBudget, InputDependence, Latency
 
 pytest.importorskip("selenium")
 from selenium import webdriver
@@ -122,9 +122,10 @@ def records(make_record):
 
 @pytest.fixture
 def opened(driver, tmp_path):
-    def opened(records, width=1200, claims=()):
+    def opened(records, width=1200, claims=(), clips=None):
         path: Path = tmp_path / "report.html"
-        path.write_text(page(content_of(records, "A sweep", claims=claims)), encoding="utf-8")
+        content = content_of(records, "A sweep", claims=claims).with_clips(clips or {})
+        path.write_text(page(content), encoding="utf-8")
         shown = Page(driver)
         shown.width(width)
         shown.scheme("light")
@@ -295,6 +296,44 @@ def test_learning_curves_follow_the_quantity_and_the_filters(opened, records):
     assert len(shown.all("#curve path.curve")) == 2
     shown.choose("Chart", "R(2+1)D on UCF-101")
     assert "R(2+1)D" in shown.all("#curve figcaption")[0].text
+
+
+def test_clips_are_told_one_by_one_and_by_class(opened, make_record, make_clips):
+    depends = InputDependence(num_clips=6, num_routes=2, rank_correlation=1, low=1, high=1)
+    records = [make_record(budget=b, input_dependence=depends) for b in (0.8, 0.6)]
+    clips = {record.key: make_clips(record.key, num_clips=6) for record in records}
+    shown = opened(records, clips=clips)
+    chart = shown.all("#cloud svg")[0]
+    assert len(shown.all("#cloud path.clip")) == 6
+    chart.send_keys(Keys.ARROW_RIGHT)
+    assert shown.tip().splitlines() == [
+        "val/0", "class 0, predicted right", "executed: 50.0 % of dense",
+        "motion: 1.0 grey levels a frame",
+    ]  # fmt: skip
+    shown.choose("Class", "class 1")
+    assert len(shown.all("#cloud path.faint")) == 3
+    shown.choose("Trial", "VA-RED² 0.6, TSM on UCF-101, seed 0")
+    assert "0.6" in shown.all("#cloud figcaption")[0].text
+    assert shown.all("#cloud path.faint") == []
+    assert shown.log("browser") == []
+
+
+def test_shifted_gates_are_dashed_and_go_and_come(opened, make_record):
+    shifted = (
+        AnyBudget(budget=0.9, share=0.88, top1=0.6),
+        AnyBudget(budget=0.5, share=0.5, top1=0.3),
+    )
+    records = [make_record(seed=seed, any_budget=shifted) for seed in range(2)]
+    shown = opened(records)
+    assert (len(shown.all("path.trace")), len(shown.all("circle.stop"))) == (1, 2)
+    shown.choose("Across", "executed, % of dense")
+    assert len(shown.all("path.trace")) == 1
+    shown.choose("Across", "latency, ms a clip")
+    assert shown.all("path.trace") == []
+    shown.choose("Across", "executed, % of dense")
+    shown.tick("shifted gates")
+    assert shown.all("path.trace, circle.stop") == []
+    assert shown.log("browser") == []
 
 
 def test_it_prints_without_its_controls(opened, records):
