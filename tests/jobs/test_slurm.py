@@ -9,6 +9,6 @@ class TestSlurm(ExecutorContract):
     concurrent = 2
 
     @pytest.fixture
-    def executor(self, tmp_path):
+    def executor(self, cluster, tmp_path):
         with SlurmExecutor(tmp_path, SlurmOptions(nodelist="node1")) as executor:
             yield executor
