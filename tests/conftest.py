@@ -133,6 +133,7 @@ class Cluster:
         self.idle()
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that need the cluster wait for SLURM most of the time: one worker has them all."""
     for item in items:
