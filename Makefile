@@ -10,15 +10,12 @@
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 
-# tests that need the cluster share one of them, and mostly wait
-TEST_PROCESSES ?= 2
-
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := harness registry jobs results tests
 
-.PHONY: install dev sweep test check format clean slurm-up slurm-down
+.PHONY: install dev sweep test test-cluster test-others check format clean slurm-up slurm-down
 
 install: $(VENV)/.installed
 dev: $(VENV)/.dev
@@ -40,7 +37,14 @@ sweep: $(VENV)/.installed
 	$(BIN)/harness sweep budgets.yaml
 
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadgroup
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line --keep-going test-cluster test-others
+
+# those wait for SLURM most of the time
+test-cluster: $(VENV)/.dev
+	$(BIN)/pytest -m cluster
+
+test-others: $(VENV)/.dev
+	$(BIN)/pytest -m "not cluster"
 
 slurm-up:
 	tests/cluster/slurm_cluster.sh up

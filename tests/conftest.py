@@ -133,12 +133,12 @@ class Cluster:
         self.idle()
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are looked at
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that need the cluster wait for SLURM most of the time: one worker has them all."""
+    """Mark those that need the cluster: they mostly wait, so `make test` runs them beside others."""
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+            item.add_marker(pytest.mark.cluster)
 
 
 @pytest.fixture(scope="session")
