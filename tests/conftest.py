@@ -135,7 +135,7 @@ class Cluster:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark those that need the cluster: they mostly wait, so `make test` runs them beside others."""
+    """Mark those that need the cluster: they mostly wait, so `make test` runs others beside."""
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
