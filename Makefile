@@ -37,7 +37,7 @@ sweep: $(VENV)/.installed
 	$(BIN)/harness sweep budgets.yaml
 
 test: $(VENV)/.dev
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line --keep-going test-cluster test-others
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going test-cluster test-others
 
 # those wait for SLURM most of the time
 test-cluster: $(VENV)/.dev
