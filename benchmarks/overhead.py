@@ -136,8 +136,8 @@ def large(folder: Path, options: argparse.Namespace) -> None:
 
 def fill(budgets: Path, runs: Path) -> None:
     """A third of the trials with a record, a third with a ticket and a heartbeat."""
-    from harness.commands import read_request
     from harness.plan import stored
+    from harness.request import read_request
     from harness.sweep import Settings
     from jobs.files import write_json
     from jobs.slurm.ticket import Ticket, write_job, write_ticket
