@@ -13,7 +13,7 @@ TORCH_INDEX_URL ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := harness registry jobs results tests
+SOURCES := harness registry jobs results tests benchmarks
 
 .PHONY: install dev sweep test test-cluster test-others check format clean slurm-up slurm-down
 
@@ -56,6 +56,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks/*.py
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev

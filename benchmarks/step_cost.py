@@ -46,7 +46,8 @@ def row(name: str, options: argparse.Namespace) -> str:
     entry = RECOGNIZERS.load(name)
     config = entry.config(scale="desk", num_classes=NUM_CLASSES, num_frames=NUM_FRAMES, dropout=0.2)
     example = example_input(entry.input_format, NUM_FRAMES, options.size)
-    dense, adaptive = build(config, example).train(), build(config, example).train()
+    dense: Any = build(config, example).train()
+    adaptive: Any = build(config, example).train()
     adapt(adaptive, VaRedSettings(), example)
     adaptive.vared.efficiency_weight = 1.0
     clips = torch.randn(options.batch, *example.shape[1:])

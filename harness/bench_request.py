@@ -59,8 +59,11 @@ class Request:
 
     @property
     def is_trial(self) -> bool:
-        """Whether a trial is meant: keys are hexadecimal, names of recognizers are not."""
-        return re.fullmatch("[0-9a-f]+", self.subject) is not None
+        """Whether a trial is meant: its key is hexadecimal, and no recognizer is called so."""
+        from registry.tables import RECOGNIZERS
+
+        is_key = re.fullmatch("[0-9a-f]+", self.subject) is not None
+        return is_key and self.subject not in RECOGNIZERS
 
     @property
     def values(self) -> dict[str, Any]:

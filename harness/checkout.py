@@ -14,7 +14,6 @@ from results.record import Record
 
 SOURCE, TOOLS, CHANGES = "code/source.tar", "code/tools.tar", "code/changes.diff"
 
-
 CHECKOUT = Path(__file__).parent.parent
 """Where this code lies."""
 

@@ -118,7 +118,7 @@ def measure(
         budget_status=_budget_status(trial.budget, macs.share),
         train_time_s=trained.time_s,
         loader_wait_s=trained.waited_s,
-        wall_time_s=time.perf_counter() - clock,
+        wall_time_s=trained.earlier_s + time.perf_counter() - clock,
         num_steps=trained.num_steps,
         history=trained.history,
         routes=evaluation.routes,

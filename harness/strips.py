@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from registry.interfaces import GeneratedSource
 from registry.tables import DATASETS
-from results.strips import MAX_PANELS, Strip, StripPanel, best, extremes, strip
+from results.strips import MAX_PANELS, StripPanel, best, extremes, strip
 
 if TYPE_CHECKING:
-    from registry.interfaces import ClipSource
-    from results.clips import Clip, Clips
+    from results.clips import Clips
     from results.content import Content
     from results.record import Record
 
@@ -21,6 +20,9 @@ HEIGHT = 40
 
 QUALITY = 80
 """Of the JPEG: a strip takes some 5 kB."""
+
+RECORDED = "Clips of real data sets are not shown: they are of people, and not ours to publish."
+OTHERS = "The generator draws other clips today than this trial saw, so none is shown."
 
 
 def film_strips(content: Content) -> list[StripPanel]:
@@ -47,36 +49,22 @@ def _panel(title: str, run: Record, clips: Clips) -> StripPanel:
     if not cheap:
         return StripPanel(title, run.key, why_not="Every clip executes the same.")
     try:
-        if why_not := _why_not(run):
-            return StripPanel(title, run.key, why_not=why_not)
-        return StripPanel(title, run.key, _strips(run, clips, cheap), _strips(run, clips, dear))
+        source = DATASETS.load(run.trial["dataset"]["name"])
+        if not isinstance(source, GeneratedSource):
+            return StripPanel(title, run.key, why_not=RECORDED)
+        settings = source.settings_type(**run.trial["dataset"].get("settings", {}))
+        if source.manifest(settings, None).digest != run.manifest_digest:
+            return StripPanel(title, run.key, why_not=OTHERS)
+        cheapest, dearest = (
+            tuple(
+                strip(clips, clip, data_uri(source.frames_of(settings, clip.name)))
+                for clip in chosen
+            )
+            for chosen in (cheap, dear)
+        )
+        return StripPanel(title, run.key, cheapest, dearest)
     except (LookupError, ValueError) as error:  # records of another version, or of elsewhere
         return StripPanel(title, run.key, why_not=f"They cannot be drawn again: {error}")
-
-
-def _why_not(run: Record) -> str:
-    source = _source(run)
-    if not source.is_generated:
-        return "Clips of real data sets are not shown: they are of people, and not ours to publish."
-    if source.manifest(_settings(run), None).digest != run.manifest_digest:
-        return "The generator draws other clips today than this trial saw, so none is shown."
-    return ""
-
-
-def _strips(run: Record, clips: Clips, chosen: Sequence[Clip]) -> tuple[Strip, ...]:
-    source, settings = _source(run), _settings(run)
-    return tuple(
-        strip(clips, clip, data_uri(source.frames_of(settings, clip.name))) for clip in chosen
-    )
-
-
-def _source(run: Record) -> ClipSource:
-    source: ClipSource = DATASETS.load(run.trial["dataset"]["name"])
-    return source
-
-
-def _settings(run: Record) -> Any:
-    return _source(run).settings_type(**run.trial["dataset"].get("settings", {}))
 
 
 def data_uri(frames_THWC: Any) -> str:

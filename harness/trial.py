@@ -7,13 +7,9 @@ import json
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field
+
+from registry.settings import Settings
 
 KEY_LENGTH = 12
 """Hexadecimal digits of a key: 48 bits, a collision in a million trials has odds of 1 in 500."""
@@ -61,13 +57,13 @@ class Recipe(BaseModel):
         return _canonical(self.model_dump(mode="json"))
 
 
-class Trial(BaseModel):
+class Trial(Settings):
     """One experiment: data set, recognizer, method, budget, recipe and seed.
 
     `data_digest` stands for the clips themselves: the digest of the data set's manifest.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    added = frozenset({"any_budget"})
 
     dataset: Choice
     recognizer: Choice
@@ -80,14 +76,6 @@ class Trial(BaseModel):
     any_budget: tuple[float, ...] = ()
     """Budgets that the trained gates are shifted to and measured at. It changes no weight; it is
     part of the trial since a record without these figures is not what was asked for."""
-
-    @model_serializer(mode="wrap")
-    def _less_what_is_not_asked_for(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As plain data; trials from before there was `any_budget` are the same trials still."""
-        data: dict[str, Any] = plain(self)
-        if not self.any_budget:
-            data.pop("any_budget", None)
-        return data
 
     def with_seed(self, seed: int) -> Trial:
         """Return the same experiment with another seed."""

@@ -128,8 +128,6 @@ class ClipSource(ABC):
 
     name: str
     settings_type: type[Any]
-    is_generated: bool = False
-    """Whether clips are drawn, not recorded, so that they may be shown to anybody."""
 
     @abstractmethod
     def manifest(self, settings: Any, data_root: Path | None) -> Manifest:
@@ -144,10 +142,14 @@ class ClipSource(ABC):
     def splits(self, settings: Any, data_root: Path | None, clip: ClipShape, seed: int) -> Splits:
         """Open both splits. `seed` drives augmentation, never the clips or the lists."""
 
+
+class GeneratedSource(ClipSource):
+    """A data set whose clips are drawn, not recorded, so that they may be shown to anybody."""
+
+    @abstractmethod
     def frames_of(self, settings: Any, clip: str) -> NDArray[np.uint8]:
-        """Draw one generated clip again by its name: all its frames, uint8 (T, H, W, 3) RGB.
+        """Draw one clip again by its name: all its frames, uint8 (T, H, W, 3) RGB.
 
         Raises:
-            NotImplementedError: The data set's clips are recorded.
+            ValueError: No clip is called so.
         """
-        raise NotImplementedError(f"clips of {self.name} are recorded")

@@ -47,12 +47,14 @@ class Trained:
         history: One entry an epoch: epoch, loss, and what else the recognizer logs.
         time_s: Seconds it took, in all processes that had a part in it.
         waited_s: Of these, seconds in which the next batch was not there yet.
+        earlier_s: Of these, seconds in earlier processes.
     """
 
     num_steps: int
     history: tuple[dict[str, float], ...]
     time_s: float
     waited_s: float
+    earlier_s: float
 
 
 def train(
@@ -98,7 +100,13 @@ def train(
     logging.getLogger("mmengine").setLevel(logging.ERROR)
     runner.train()
     prepared.model.eval()
-    return Trained(runner.iter, tuple(epochs.history), epochs.time_s, epochs.wait.total_s)
+    return Trained(
+        runner.iter,
+        tuple(epochs.history),
+        epochs.time_s,
+        epochs.wait.total_s,
+        epochs.earlier_s,
+    )
 
 
 _QUIET: dict[str, Any] = {"logger": None, "checkpoint": None, "timer": None}
@@ -183,12 +191,14 @@ class EpochMeans(Hook):  # type: ignore[misc]
         self.history: list[dict[str, float]] = []
         self._values: dict[str, list[torch.Tensor]] = {}
         self._started = time.perf_counter()
+        self.earlier_s = 0.0
+        """Seconds until the checkpoint that training goes on from."""
         self.wait = LoaderWait()
 
     @property
     def time_s(self) -> float:
         """Seconds since the start, less those between an interruption and going on."""
-        return time.perf_counter() - self._started
+        return self.earlier_s + time.perf_counter() - self._started
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -227,7 +237,7 @@ class EpochMeans(Hook):  # type: ignore[misc]
         """Go on averaging where the checkpoint stands."""
         state = checkpoint["epoch_means"]
         device = next(runner.model.parameters()).device
-        self._started = time.perf_counter() - state["time_s"]
+        self._started, self.earlier_s = time.perf_counter(), state["time_s"]
         self.wait.total_s = state["waited_s"]
         self.wait.starts()
         self.history = list(state["history"])

@@ -171,6 +171,7 @@ class Record(_Frozen):
     loader_wait_s: float | None = None
     """Of the training time, how long the next batch was waited for."""
     wall_time_s: float | None = None
+    """Of the attempt that ended, and the training that earlier ones handed on to it."""
     num_steps: int | None = None
     history: tuple[dict[str, float], ...] = ()
     """One entry an epoch; keys such as epoch, loss, accuracy_top1, macs_share, lambda."""

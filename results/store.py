@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -49,6 +49,9 @@ def _check_name(kind: str, name: str) -> str:
             f"digit, since it names a folder, but got {name!r}."
         )
     return name
+
+
+_OfTrial = TypeVar("_OfTrial", Record, Clips)
 
 
 class Labels(BaseModel):
@@ -162,14 +165,7 @@ class Store:
         Raises:
             DamagedFileError: there is a record.json, but it is not that trial's record.
         """
-        path = self.trial_folder(key).record_path
-        data = self._read(path)
-        if data is None:
-            return None
-        record = parse(Record, data, str(path))
-        if record.key != key:
-            raise DamagedFileError(f"`{path}` must be of trial {key}, but is of {record.key}.")
-        return record
+        return self._read_of(key, Record, self.trial_folder(key).record_path)
 
     def write_clips(self, clips: Clips) -> Path:
         """Write what a trial did with each clip; returns the file."""
@@ -183,14 +179,7 @@ class Store:
         Raises:
             DamagedFileError: there is a clips.json, but it is not that trial's.
         """
-        path = self.trial_folder(key).clips_path
-        data = self._read(path)
-        if data is None:
-            return None
-        clips = parse(Clips, data, str(path))
-        if clips.key != key:
-            raise DamagedFileError(f"`{path}` must be of trial {key}, but is of {clips.key}.")
-        return clips
+        return self._read_of(key, Clips, self.trial_folder(key).clips_path)
 
     def read_records(self, keys: Iterable[str]) -> Reading:
         """The outcomes of many trials, in the order of `keys`; damaged files are listed."""
@@ -256,6 +245,15 @@ class Store:
             return None
         except OSError as error:
             raise StoreError(f"Cannot read under `{self.root}`: {error}") from error
+
+    def _read_of(self, key: str, kind: type[_OfTrial], path: Path) -> _OfTrial | None:
+        data = self._read(path)
+        if data is None:
+            return None
+        found = parse(kind, data, str(path))
+        if found.key != key:
+            raise DamagedFileError(f"`{path}` must be of trial {key}, but is of {found.key}.")
+        return found
 
     def _write(self, path: Path, text: str) -> None:
         try:

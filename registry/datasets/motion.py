@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from .._mmaction import import_mmaction
-from ..interfaces import ClipShape, ClipSource, Manifest, Splits
+from ..interfaces import ClipShape, GeneratedSource, Manifest, Splits
 from ..settings import Settings
 from .rendering import MOTIONS
 from .scenes import MotionClip, Split
@@ -90,12 +90,11 @@ def _pick(frames: NDArray[np.uint8], index: int) -> dict[str, Any]:
     return {"array": frames[index]}
 
 
-class Motion(ClipSource):
+class Motion(GeneratedSource):
     """Generated motion clips; no file is read, nothing is downloaded."""
 
     name = "motion"
     settings_type = MotionSettings
-    is_generated = True
 
     def manifest(self, settings: MotionSettings, data_root: Path | None) -> Manifest:
         """Describe the clips: the digest is over the generator and its settings."""

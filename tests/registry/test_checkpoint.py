@@ -205,9 +205,12 @@ def test_interruptions_change_nothing(name, after, uninterrupted, tmp_path) -> N
         num_done += steps
         assert interrupt(name, tmp_path, path, steps) == [num_done]
         assert_equal(load(path), load(whole.files / f"{num_done}.pth"))
+    taken_s = torch.load(path, weights_only=True)["epoch_means"]["time_s"]
     ended = run(name, tmp_path, Keep(path))
     assert_same_end(ended, whole.ended)
     assert_equal(load(path), load(whole.files / "end.pth"))
+    assert whole.ended.trained.earlier_s == 0
+    assert 0 < taken_s == ended.trained.earlier_s < ended.trained.time_s
     assert ended.reported == whole.ended.reported[num_done // STEPS_PER_EPOCH :]
 
 
