@@ -1,15 +1,15 @@
 """Convolutions with their normalisation folded in, cut and folded for what a route computes. Ours.
 
 Where a convolution's input channels are copies of computed ones, its filters for a copy are added
-to those for the original, so that it reads the computed channels alone: exact, since both are
-linear. Each variant is made once and kept.
+to those for the original, so that it reads the computed channels alone; where its frames repeat,
+its taps likewise. Exact, since all of it is linear. Each variant is made once and kept.
 
 Shape legend: as in `values`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .packed import Ending, Moves, Packed
+from .taps import Place, group_stride, places
 from .values import Copies
 
 
@@ -41,26 +43,29 @@ class Filters:
         self.padding = _spatial(conv.padding)
         self.dilation = _spatial(conv.dilation)
         self.time = (conv.padding[0], conv.dilation[0]) if self.in_time else (0, 1)
-        self._cut: dict[tuple[Any, ...], Tensor] = {}
-        self._packed: dict[tuple[Any, ...], Tensor] = {}
+        self.macs = 0
+        """Multiply-adds since it was last set, from the shapes that were really passed."""
+        self._variants: dict[tuple[Any, ...], Packed] = {}
 
     @property
     def num_channels(self) -> int:
         """Output channels, all of them."""
         return len(self.weight)
 
-    def macs_per_element(self, copies: Copies | None) -> int:
-        """Return the multiply-adds for one output element, from computed channels alone."""
-        num_inputs = self.weight.shape[1] if copies is None else copies.num_computed
-        return num_inputs * self.weight[0, 0].numel()
-
     def output_frames(self, num_frames: int) -> int:
         """Return the frames of the full output."""
         if not self.in_time:
             return -(-num_frames // self.time_stride)
+        return self._num_outputs(num_frames, self.time_stride)
+
+    def _num_outputs(self, num_frames: int, stride: int) -> int:
         padding, dilation = self.time
         span = dilation * (self.weight.shape[2] - 1) + 1
-        return (num_frames + 2 * padding - span) // self.time_stride + 1
+        return (num_frames + 2 * padding - span) // stride + 1
+
+    def reads_repeats(self, num_frames: int, repeats: int) -> bool:
+        """Return whether it can read frames as groups of equal ones, one frame for each."""
+        return not self.in_time or (self.time[1] == 1 and num_frames % repeats == 0)
 
     def __call__(
         self,
@@ -69,6 +74,7 @@ class Filters:
         copies: Copies | None = None,
         *,
         step: int = 1,
+        repeats: int = 1,
         scale: float = 1.0,
         relu: bool = False,
         add: Tensor | None = None,
@@ -80,6 +86,7 @@ class Filters:
             kept: Output channels to compute, the first ones.
             copies: What the input's other channels are copies of.
             step: Times the stride in time, where it works in time.
+            repeats: Frames that each frame of the input stands for, where it works in time.
             scale: What the input is to be multiplied by; the output is divided by it.
             relu: Apply ReLU at the end.
             add: Add this, of the output's shape, before that.
@@ -87,55 +94,99 @@ class Filters:
         Returns:
             (T, H, W, kept), contiguous.
         """
-        weight = self._weight(kept, copies)
         bias = self.bias[:kept]
         if scale != 1.0:
             bias = bias / scale
-        stride = (self.time_stride * step, *self.stride) if self.in_time else self.stride
-        x, add = (t if t is None else _channels_first(t, self.in_time) for t in (x_THWC, add))
-        assert x is not None
-        key = (kept, copies and copies.key, stride, x.shape)
-        y = self._convolve(x, weight, bias, stride, key, relu, add)
-        return _channels_last(y, self.in_time)
+        ending = Ending(relu, add)
+        if self.in_time and repeats > 1:
+            return self._over_groups(
+                x_THWC, kept, copies, bias, step * self.time_stride, repeats, ending
+            )
+        time = (step * self.time_stride, self.time[0]) if self.in_time else None
+        return self._run(x_THWC, self._variant(kept, copies), bias, time, ending)
 
-    def _convolve(
+    def _over_groups(
         self,
-        x: Tensor,
-        weight: Tensor,
+        x_THWC: Tensor,
+        kept: int,
+        copies: Copies | None,
         bias: Tensor,
-        stride: tuple[int, ...],
-        key: tuple[Any, ...],
-        relu: bool,
-        add: Tensor | None,
+        stride: int,
+        repeats: int,
+        ending: Ending,
     ) -> Tensor:
-        padding = (self.time[0], *self.padding) if self.in_time else self.padding
-        dilation = (self.time[1], *self.dilation) if self.in_time else self.dilation
-        shape = (padding, stride, dilation, self.groups)
-        if not _packs(x):
-            convolve = F.conv3d if self.in_time else F.conv2d
-            y = convolve(x, weight, bias, stride, padding, dilation, self.groups)
-            if add is not None:
-                y += add
-            return y.relu_() if relu else y
-        packed = self._packed.get(key)
-        if packed is None:
-            packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
-            self._packed[key] = packed
-        pointwise = torch.ops.mkldnn._convolution_pointwise
-        if add is None:
-            return pointwise(x, packed, bias, *shape, "relu" if relu else "none", [], "")  # type: ignore[no-any-return]
-        unary = "relu" if relu else None
-        return pointwise(x, add, packed, bias, *shape, "add", None, unary, [], None)  # type: ignore[no-any-return]
+        """Convolve in time over frames that stand for `repeats` equal ones each: see `taps`."""
+        found = places(self.weight.shape[2], self.time[0], stride, repeats)
+        num_outputs = self._num_outputs(len(x_THWC) * repeats, stride)
+        apart = group_stride(stride, repeats)
+        inside = ending if len(found) == 1 else Ending(ending.relu and ending.add is None)
+        parts = [
+            self._run(rows, self._variant(kept, copies, place), bias, (apart, 0), inside)
+            for place, rows in _read(x_THWC, found, num_outputs, apart)
+        ]
+        return parts[0] if len(parts) == 1 else _interleaved(parts, num_outputs, ending)
 
-    def _weight(self, kept: int, copies: Copies | None) -> Tensor:
-        key = (kept, copies and copies.key)
-        weight = self._cut.get(key)
-        if weight is None:
+    def _run(
+        self,
+        x_THWC: Tensor,
+        variant: Packed,
+        bias: Tensor,
+        time: tuple[int, int] | None,
+        ending: Ending,
+    ) -> Tensor:
+        """Convolve with a stride and padding in time; None: in space alone."""
+        moves = Moves(self.stride, self.padding, self.dilation, self.groups)
+        if time is not None:
+            moves = Moves(
+                (time[0], *self.stride),
+                (time[1], *self.padding),
+                (self.time[1], *self.dilation),
+                self.groups,
+            )
+        y = variant(x_THWC, bias, moves, ending)
+        self.macs += y.numel() * variant.weight[0].numel()
+        return y
+
+    def _variant(self, kept: int, copies: Copies | None, place: Place | None = None) -> Packed:
+        key = (kept, copies and copies.key, place and place.taps)
+        variant = self._variants.get(key)
+        if variant is None:
             weight = self.weight[:kept]
             if copies is not None:
-                weight = _fold_copies(weight, copies).to(weight.dtype)
-            weight = self._cut[key] = weight.contiguous(memory_format=_format(self.in_time))
-        return weight
+                weight = _fold_copies(weight, copies)
+            if place is not None:
+                weight = _fold_taps(weight, place)
+            variant = self._variants[key] = Packed(weight.to(self.weight.dtype))
+        return variant
+
+
+def _read(
+    x_THWC: Tensor, found: Sequence[Place], num_outputs: int, apart: int
+) -> Iterator[tuple[Place, Tensor]]:
+    """What the outputs of each place read, padding written down as frames of zeros."""
+    spans = []
+    for n, place in enumerate(found):
+        count = len(range(n, num_outputs, len(found)))
+        if count:
+            spans.append((place, place.first, place.first + (count - 1) * apart + place.num_taps))
+    before = max(0, -min(first for _, first, _ in spans))
+    after = max(0, max(end for *_, end in spans) - len(x_THWC))
+    if before or after:
+        x_THWC = F.pad(x_THWC, (0, 0, 0, 0, 0, 0, before, after))
+    for place, first, end in spans:
+        yield place, x_THWC[before + first : before + end]
+
+
+def _interleaved(parts: Sequence[Tensor], num_outputs: int, ending: Ending) -> Tensor:
+    """Outputs of all places in the order of their frames."""
+    y = parts[0].new_empty(num_outputs, *parts[0].shape[1:])
+    for n, part in enumerate(parts):
+        into = y[n :: len(parts)]
+        if ending.add is None:
+            into.copy_(part)
+        else:
+            torch.add(part, ending.add[n :: len(parts)], out=into)
+    return y.relu_() if ending.relu and ending.add is not None else y
 
 
 def _folded(conv: Any, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
@@ -160,6 +211,7 @@ def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def _fold_copies(weight: Tensor, copies: Copies) -> Tensor:
+    """Add the filters for copied input channels to those for what they are copies of."""
     weight = weight.float()
     if copies.factor is not None:
         weight = weight * copies.factor.view(1, -1, *[1] * (weight.dim() - 2))
@@ -167,30 +219,12 @@ def _fold_copies(weight: Tensor, copies: Copies) -> Tensor:
     return folded.index_add_(1, copies.source, weight)
 
 
+def _fold_taps(weight: Tensor, place: Place) -> Tensor:
+    """Add the taps that meet the same group of frames."""
+    shape = (*weight.shape[:2], place.num_taps, *weight.shape[3:])
+    taps = torch.tensor(place.taps, device=weight.device)
+    return weight.new_zeros(shape, dtype=torch.float32).index_add_(2, taps, weight.float())
+
+
 def _spatial(sizes: Sequence[int]) -> tuple[int, int]:
     return (sizes[-2], sizes[-1])
-
-
-def _format(in_time: bool) -> torch.memory_format:
-    return torch.channels_last_3d if in_time else torch.channels_last
-
-
-def _channels_first(x_THWC: Tensor, in_time: bool) -> Tensor:
-    """A view as PyTorch's convolutions want it: (T, C, H, W), or (1, C, T, H, W)."""
-    return x_THWC.permute(3, 0, 1, 2)[None] if in_time else x_THWC.permute(0, 3, 1, 2)
-
-
-def _channels_last(y: Tensor, in_time: bool) -> Tensor:
-    y = y[0].permute(1, 2, 3, 0) if in_time else y.permute(0, 2, 3, 1)
-    return y.contiguous()
-
-
-def _packs(x: Tensor) -> bool:
-    """Whether oneDNN's fused convolutions, which PyTorch's compiler uses too, are at hand."""
-    return x.device.type == "cpu" and _HAS_POINTWISE
-
-
-_HAS_POINTWISE = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
-    hasattr(torch.ops.mkldnn, name)
-    for name in ("_convolution_pointwise", "_reorder_convolution_weight")
-)

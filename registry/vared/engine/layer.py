@@ -19,6 +19,7 @@ from .filters import Filters, affine
 from .gates import ClipGate, Route
 from .graph import Conv
 from .rebuilding import Rebuilder
+from .shift import shifted, shifts_groups
 from .values import Value, frames
 
 DENSE = Route((1.0,), (1.0,))
@@ -89,8 +90,8 @@ class Layer:
         """
         before = self.dynamic is not None and self.rebuilds_before and not route.is_plain
         filters = self.unfolded if before else self.filters
-        x = self._readable(x, route, filters)
         step = self._step(route)
+        x = self._readable(x, route, filters, step)
         data, repeats = self._input(x, step, filters)
         adds = add is not None and route.is_plain and _alike(add, x.scale, repeats)
         z = filters(
@@ -98,11 +99,12 @@ class Layer:
             self._num_kept(route),
             x.copies,
             step=step if filters.in_time else 1,
+            repeats=x.repeats if filters.in_time else 1,
             scale=x.scale,
             relu=(relu and adds) or (isinstance(self.act, nn.ReLU) and not before),
             add=add.data if add is not None and adds else None,
         )
-        self.macs += z.numel() * filters.macs_per_element(x.copies)
+        self.macs, filters.macs = self.macs + filters.macs, 0
         num_frames = filters.output_frames(x.num_frames)
         y = Value(z, num_frames, repeats, scale=x.scale, is_folded=x.is_folded)
         if not before:
@@ -126,20 +128,21 @@ class Layer:
         kept = kept_sizes(channels, self.dynamic.rebuild_channel.factors)
         return kept[route.live_channel[0]]
 
-    def _readable(self, x: Value, route: Route, filters: Filters) -> Value:
+    def _readable(self, x: Value, route: Route, filters: Filters, step: int) -> Value:
         """Write down what this layer cannot read lazily."""
         if self.shift is not None or filters.groups > 1:
             x = x.all_channels()
         cheap = None if self.dynamic is None else self.dynamic.rebuild_time.kind
         copies_frames = cheap in (None, "copy") or route.time[0] == 1
-        if self.shift is not None or filters.in_time or not copies_frames:
-            x = x.repeated(1)
-        return x
+        if self.shift is not None:
+            return x if copies_frames and shifts_groups(x, step) else x.repeated(1)
+        reads = copies_frames and filters.reads_repeats(x.num_frames, x.repeats)
+        return x if reads else x.repeated(1)
 
     def _input(self, x: Value, step: int, filters: Filters) -> tuple[Tensor, int]:
         """Return the frames to convolve, and how many output frames each output stands for."""
         if self.shift is not None:
-            return _shifted(x.data, step, self.shift.shift_div), step
+            return shifted(x, step, self.shift.shift_div), step
         if filters.in_time:
             return x.data, step
         stride, repeats = filters.time_stride, step
@@ -188,17 +191,3 @@ def _apply(module: nn.Module, data_THWC: Tensor) -> Tensor:
     """Run a module that expects channels on the second axis."""
     y: Tensor = module(data_THWC.permute(3, 0, 1, 2)[None])
     return y[0].permute(1, 2, 3, 0).contiguous()
-
-
-def _shifted(data_THWC: Tensor, step: int, div: int) -> Tensor:
-    """TSM's shift of whole frames, in one pass, for every `step`-th frame only."""
-    fold = data_THWC.shape[3] // div
-    kept = data_THWC[::step]
-    out = torch.empty_like(kept)
-    later, earlier = data_THWC[1:][::step], data_THWC[step - 1 :: step][: len(kept) - 1]
-    out[..., 2 * fold :] = kept[..., 2 * fold :]
-    out[: len(later), ..., :fold] = later[..., :fold]
-    out[len(later) :, ..., :fold] = 0
-    out[0, ..., fold : 2 * fold] = 0
-    out[1:, ..., fold : 2 * fold] = earlier[..., fold : 2 * fold]
-    return out

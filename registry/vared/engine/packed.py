@@ -1,0 +1,145 @@
+"""Filters as they run: packed for oneDNN where it is at hand, as PyTorch convolves where not. Ours.
+
+Shape legend: as in `values`; O output channels, I input channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from .columns import num_columns, widened
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How filters move over a map: two numbers each in space, three in time and space.
+
+    Args:
+        stride: From one output to the next.
+        padding: Zeros on either side.
+        dilation: From one tap to the next.
+        groups: Of channels.
+    """
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    @property
+    def in_time(self) -> bool:
+        """Whether they move in time."""
+        return len(self.stride) == 3
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a convolution does with its output.
+
+    Args:
+        relu: Apply ReLU at the end.
+        add: Add this, of the output's shape (T, H, W, O), before that.
+    """
+
+    relu: bool = False
+    add: Tensor | None = None
+
+
+class Packed:
+    """Filters ready to run.
+
+    Args:
+        weight: (O, I, height, width), or (O, I, time, height, width).
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = _channels_last_weight(weight)
+        self._ready: dict[tuple[Moves, int, torch.Size], Tensor] = {}
+
+    def __call__(self, x_THWC: Tensor, bias: Tensor, moves: Moves, ending: Ending) -> Tensor:
+        """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous, and a bias (O,)."""
+        x = _channels_first(x_THWC, moves.in_time)
+        if _packs(x):
+            return self._fused(x, bias, moves, ending)
+        convolve = F.conv3d if moves.in_time else F.conv2d
+        y = convolve(
+            x, self.weight, bias, moves.stride, moves.padding, moves.dilation, moves.groups
+        )
+        y_THWC = _channels_last(y, moves.in_time)
+        if ending.add is not None:
+            y_THWC += ending.add
+        return y_THWC.relu_() if ending.relu else y_THWC
+
+    def _fused(self, x: Tensor, bias: Tensor, moves: Moves, ending: Ending) -> Tensor:
+        """Convolve by oneDNN, with sum and ReLU inside."""
+        columns = 1 if ending.add is not None else self._num_columns(x, moves)
+        if columns > 1:
+            bias = bias.repeat(columns)
+        moves, packed = self._pack(x, moves, columns)
+        shape = (moves.padding, moves.stride, moves.dilation, moves.groups)
+        pointwise = torch.ops.mkldnn._convolution_pointwise
+        if ending.add is None:
+            y = pointwise(x, packed, bias, *shape, "relu" if ending.relu else "none", [], "")
+        else:
+            add = _channels_first(ending.add, moves.in_time)
+            unary = "relu" if ending.relu else None
+            y = pointwise(x, add, packed, bias, *shape, "add", None, unary, [], None)
+        y_THWC = _channels_last(y, moves.in_time)
+        if columns == 1:
+            return y_THWC
+        num_frames, height, width, _ = y_THWC.shape
+        return y_THWC.view(num_frames, height, width * columns, -1)
+
+    def _num_columns(self, x: Tensor, moves: Moves) -> int:
+        if moves.groups > 1 or moves.dilation[-1] > 1:
+            return 1
+        num_outputs, num_inputs = self.weight.shape[:2]
+        reach = x.shape[-1] + 2 * moves.padding[-1] - self.weight.shape[-1]
+        return num_columns(num_outputs, num_inputs, reach // moves.stride[-1] + 1)
+
+    def _pack(self, x: Tensor, moves: Moves, columns: int) -> tuple[Moves, Tensor]:
+        *others, stride = moves.stride
+        wide = replace(moves, stride=(*others, columns * stride))
+        key = (moves, columns, x.shape)
+        packed = self._ready.get(key)
+        if packed is None:
+            weight = self.weight
+            if columns > 1:
+                weight = _channels_last_weight(widened(weight, columns, stride))
+            packed = torch.ops.mkldnn._reorder_convolution_weight(
+                weight, wide.padding, wide.stride, wide.dilation, wide.groups, x.shape
+            )
+            self._ready[key] = packed
+        return wide, packed
+
+
+def _channels_last_weight(weight: Tensor) -> Tensor:
+    in_time = weight.dim() == 5
+    return weight.contiguous(
+        memory_format=torch.channels_last_3d if in_time else torch.channels_last
+    )
+
+
+def _channels_first(x_THWC: Tensor, in_time: bool) -> Tensor:
+    """A view as PyTorch's convolutions want it: (T, C, H, W), or (1, C, T, H, W)."""
+    return x_THWC.permute(3, 0, 1, 2)[None] if in_time else x_THWC.permute(0, 3, 1, 2)
+
+
+def _channels_last(y: Tensor, in_time: bool) -> Tensor:
+    y = y[0].permute(1, 2, 3, 0) if in_time else y.permute(0, 2, 3, 1)
+    return y.contiguous()
+
+
+def _packs(x: Tensor) -> bool:
+    """Whether oneDNN's fused convolutions, which PyTorch's compiler uses too, are at hand."""
+    return x.device.type == "cpu" and _HAS_POINTWISE
+
+
+_HAS_POINTWISE = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
+    hasattr(torch.ops.mkldnn, name)
+    for name in ("_convolution_pointwise", "_reorder_convolution_weight")
+)
