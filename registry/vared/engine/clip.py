@@ -203,7 +203,16 @@ def _sum(residual: Value, y: Value, relu: bool, *, may_write: bool) -> Value:
     # one pass, in which a copy is read from its original
     computed = y.data.shape[3]
     places = total.data.view(len(y.data), -1, height, width, num_channels // computed, computed)
-    places.add_(y.data[:, None, :, :, None], alpha=y.scale / total.scale)
-    if relu:
-        total.data.relu_()
+    _add(places, y.data[:, None, :, :, None], y.scale / total.scale, relu)
     return total
+
+
+def _add(into: Tensor, y: Tensor, factor: float, relu: bool) -> None:
+    if relu and into.dtype == torch.float32 and into.device.type == "cpu":
+        torch.ops.aten._add_relu_(
+            into, y, alpha=factor
+        )  # in one pass; of other types there is none
+        return
+    into.add_(y, alpha=factor)
+    if relu:
+        into.relu_()

@@ -37,16 +37,13 @@ def shifted(x: Value, step: int, div: int) -> Tensor:
     apart = max(step // x.repeats, 1)
     for place in range(num_places):
         into = out[place::num_places]
-        inside = place * step
-        own = rows[::apart][: len(into)]
-        later = rows[1::apart] if inside == x.repeats - 1 else own
-        into[..., 2 * fold :] = own[..., 2 * fold :]
-        into[: len(later), ..., :fold] = later[: len(into), ..., :fold]
-        if inside > 0:
-            into[..., fold : 2 * fold] = own[..., fold : 2 * fold]
-        else:
+        into.copy_(rows[::apart][: len(into)])
+        if place * step == 0:
             earlier = rows[apart - 1 :: apart][: len(into) - 1]
             into[1:, ..., fold : 2 * fold] = earlier[..., fold : 2 * fold]
+        if place * step == x.repeats - 1:
+            later = rows[1::apart][: len(into)]
+            into[: len(later), ..., :fold] = later[..., :fold]
     out[0, ..., fold : 2 * fold] = 0
     if wanted[-1] == x.num_frames - 1:
         out[-1, ..., :fold] = 0
