@@ -51,7 +51,7 @@ def _named(what: str, rows: Sequence[_Row]) -> str:
 def _place(row: _Row) -> str:
     budget = "" if row["budget"] is None else f" at {row['budget']:g}"
     points = row["accuracy_top1_difference"]
-    gain = "" if points is None else f" {100 * float(points):+.1f}"
+    gain = "" if points is None else f": {100 * float(points):+.1f}"
     return f"{row['recognizer']} on {row['dataset']}{budget}{gain}"
 
 

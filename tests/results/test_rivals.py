@@ -28,9 +28,9 @@ def records(make_record):
 
 def test_each_cell_is_told_with_what_can_be_said_of_it(records):
     assert rivals_told(content_of(records, "A sweep").comparisons) == [
-        "VA-RED² against slice: more accurate in 1 (TSM on UCF-101 at 0.7 +10.0); "
-        "less accurate in 1 (TSN on UCF-101 at 0.7 -10.0); "
-        "no difference shown in 1 (SlowFast on UCF-101 at 0.7 +0.0)."
+        "VA-RED² against slice: more accurate in 1 (TSM on UCF-101 at 0.7: +10.0); "
+        "less accurate in 1 (TSN on UCF-101 at 0.7: -10.0); "
+        "no difference shown in 1 (SlowFast on UCF-101 at 0.7: +0.0)."
     ]
 
 
@@ -39,7 +39,7 @@ def test_few_seeds_are_told_as_such(records):
     (told,) = rivals_told(content_of(few, "A sweep").comparisons)
     assert told.startswith(
         "VA-RED² against slice: more accurate nowhere; less accurate nowhere; too few seeds to say "
-        "in 3 (TSM on UCF-101 at 0.7 +10.0, "
+        "in 3 (TSM on UCF-101 at 0.7: +10.0, "
     )
     assert told.endswith("the mean is higher in 2, lower in 1.")
 
