@@ -1,20 +1,24 @@
 """What the harness adds to the executors below it, interleaved in one run.
 
     make slurm-up; export SLURM_CONF=...
-    python benchmarks/overhead.py slurm|ray|start|large [--repeats 3] [--calls 100]
+    python benchmarks/overhead.py slurm|ray|start|large|report [--repeats 3] [--calls 100]
 
 slurm: wall time of N calls that do nothing, ours against bare submitit, as one job array.
 ray: the same against bare Ray Tune, in one Ray that both use.
 start: from submission to the first line of the call, on an idle cluster.
 large: `harness plan` and `status` of 10,000 trials, a third of them done, a third under way.
+report: `harness report` of 10,000 records, those of benchmarks/weizmann again and again, three to a
+    cell.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,9 +39,9 @@ HOMES = (Path(__file__).parent, Path(__file__).parent.parent)
 
 
 def main() -> None:
-    """Measure one of the four."""
+    """Measure one of the five."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["slurm", "ray", "start", "large"])
+    parser.add_argument("what", choices=["slurm", "ray", "start", "large", "report"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--calls", type=int, default=100)
     options = parser.parse_args()
@@ -132,6 +136,38 @@ def large(folder: Path, options: argparse.Namespace) -> None:
             )
             times.append(time.perf_counter() - clock)
         print(f"harness {command}, {NUM_LARGE} trials: {spread(times)} s")
+
+
+def report(folder: Path, options: argparse.Namespace) -> None:
+    """All tables and figures, and the page, of a sweep of 10,000 records."""
+    runs = folder / "runs"
+    repeat_records(runs, Path(__file__).with_name("weizmann") / "records.jsonl")
+    times, processor_times = [], []
+    for _ in range(options.repeats):
+        clock, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-m", "harness", "report", "large", "--runs", str(runs)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - clock)
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        processor_times.append(now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
+    page = runs / "large" / "report.html"
+    print(f"harness report, {NUM_LARGE} records: {spread(times)} s, of processors ", end="")
+    print(f"{spread(processor_times)} s; the page has {page.stat().st_size / 1e6:.1f} MB")
+
+
+def repeat_records(runs: Path, path: Path) -> None:
+    """Ten thousand records like those of a file, each block of them on data sets of its own."""
+    from results.files import read_jsonl
+    from results.store import Labels, Store, Sweep
+
+    store, blocks, labels = Store(runs), read_jsonl(path), {}
+    for number in range(NUM_LARGE):
+        block, index = divmod(number, len(blocks))
+        like, key = blocks[index], f"{number:012x}"
+        dataset = f"{like.dataset} {block}"
+        store.write_record(like.model_copy(update={"key": key, "dataset": dataset}))
+        labels[key] = Labels(dataset=dataset, recognizer=like.recognizer, method=like.method)
+    store.write_sweep(Sweep(name="large", title="large", keys=tuple(labels), labels=labels))
 
 
 def fill(budgets: Path, runs: Path) -> None:

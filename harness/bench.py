@@ -15,7 +15,7 @@ from results.store import Store
 
 from .bench_request import Request, checked
 from .problems import UserError
-from .show import line
+from .show import line, show_table
 from .single import find
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def show_layers(
     if as_json:
         line(console, text)
         return 0
-    console.print(to_rich(layer_rows(document["layers"])))
+    show_table(console, to_rich(layer_rows(document["layers"])))
     worth = [x.is_worth_a_gate for x in table.layers]
     machine = table.machine
     load = f"load {machine.load_before:.1f} before, {machine.load_after:.1f} after"
@@ -134,9 +134,9 @@ def show(result: Result, console: Console) -> None:
     load = f"load {machine.load_before:.1f} before, {machine.load_after:.1f} after"
     where = f"{machine.processor}, {machine.num_cores} cores, torch {machine.torch}"
     line(console, f"{where}, {load}; {len(machine.allocator)} allocator settings")
-    console.print(to_rich(variant_table(document["variants"]).narrow()))
+    show_table(console, to_rich(variant_table(document["variants"]).narrow()))
     if result.headlines:
-        console.print(to_rich(headline_table(document["headlines"])))
+        show_table(console, to_rich(headline_table(document["headlines"])))
     for text in _remarks(result):
         line(console, text)
 

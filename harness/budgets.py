@@ -23,7 +23,7 @@ from .entries import DatasetEntry, Entry, MethodEntry, RecognizerEntry, Share
 from .execution import ExecutorChoice, Needs, Tracking
 from .problems import BudgetsError, Strict, checked, not_empty, sentences
 from .search import Block, check_axes
-from .trial import Recipe
+from .trial import SCRATCH, Recipe
 
 __all__ = ["BudgetsError", "Sweep", "load", "parse"]
 
@@ -78,6 +78,7 @@ class Sweep(Strict):
     tracking: Tracking = Tracking()
     keep_weights: bool | None = Field(
         default=None,
+        validate_default=True,
         description="keep the trained weights of each trial; by default at desk scale alone",
     )
     max_trials: int = Field(default=2000, ge=1, description="guards against a list too many")
@@ -142,6 +143,15 @@ class Sweep(Strict):
                 f"needs a method with gates, but {labels} has none; leave this key out"
             )
         return tuple(sorted(set(budgets), reverse=True))
+
+    @field_validator("keep_weights")
+    @classmethod
+    def _where_started_from(cls, keep: bool | None, info: ValidationInfo) -> bool | None:
+        methods: Sequence[MethodEntry] = info.data.get("methods", ())
+        starting = [method.label for method in methods if method.start != SCRATCH]
+        if starting and not (info.data.get("scale") == "desk" if keep is None else keep):
+            raise ValueError(f"must be true, since {', '.join(starting)} starts from dense")
+        return keep
 
     @field_validator("search")
     @classmethod

@@ -48,6 +48,9 @@ RUNS = Path("runs")
 GC_THRESHOLD = 100_000
 """Objects made between two searches for garbage: ten thousand trials are all kept anyway."""
 
+PIPED_WIDTH = 120
+"""Columns of what goes to a file or a pipe, where no terminal is too narrow."""
+
 LONG_S = 3600.0
 """Sweeps that may take longer are asked about."""
 
@@ -441,7 +444,10 @@ def _confirm(cost: Cost) -> bool:
 def _console() -> Console:
     from rich.console import Console
 
-    return Console()
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, PIPED_WIDTH)
+    return console
 
 
 def _exit(code: int) -> None:

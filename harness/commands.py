@@ -31,6 +31,7 @@ from .show import (
     show_underway,
 )
 from .single import match
+from .starts import waves
 from .sweep import Finished, Tally, prepare, preview, reconcile, sole_sweep, submit
 from .trial import Trial
 
@@ -174,8 +175,11 @@ def _run_elsewhere(request: Request, job: RayJob, console: Console, detach: bool
 
 
 def _detach(request: Request, todo: Sequence[Trial], console: Console) -> int:
-    number = submit(request.sweep, todo, request.settings)
-    line(console, f"Submitted {number} trials; {len(todo) - number} were under way already.")
+    now, *later = waves(todo)
+    number = submit(request.sweep, now, request.settings)
+    line(console, f"Submitted {number} trials; {len(now) - number} were under way already.")
+    for wave in later:
+        line(console, f"{len(wave)} start from weights of these, and are submitted once they end.")
     line(console, "See how far they are with `harness status`; the same command without --detach")
     line(console, "waits for them, and writes tables and figures when they have ended.")
     return 0

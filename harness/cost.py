@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from registry.vared.settings import NUM_CALIBRATION_CLIPS
 from results.record import Record
 from results.store import TRIALS, Store, TrialFolder
 
@@ -17,6 +18,9 @@ from .trial import Trial
 
 PASSES = 3
 """Multiply-adds of a training step in forward passes: one forward, two to go back."""
+
+PASSES_TO_CALIBRATE = 2
+"""Passes over the clips of one calibration: one to see them, about one to check the outcome."""
 
 ASSUMED_GMACS_PER_S = 10.0
 """Assumed where no record tells: what one core of an ordinary processor trained at desk scale."""
@@ -73,7 +77,7 @@ class Experience:
 
 def estimate(
     trials: Sequence[Trial],
-    num_clips: Mapping[str, int],
+    num_clips: Mapping[str, tuple[int, int]],
     experience: Experience,
     size_of: Callable[[Trial], Size],
     *,
@@ -83,7 +87,7 @@ def estimate(
 
     Args:
         trials: What would run.
-        num_clips: Training clips by the data set's label.
+        num_clips: Training and validation clips by the data set's label.
         experience: What past trials took.
         size_of: The dense recognizer's size; called once for each kind and clip shape.
         keeps_weights: Whether trained weights are kept.
@@ -94,14 +98,22 @@ def estimate(
         kind, recipe = kind_of(trial), trial.recipe
         shape = (*kind, recipe.frames, recipe.size)
         size = sizes.get(shape) or sizes.setdefault(shape, size_of(trial))
-        work = size.macs * num_clips[trial.dataset.label] * recipe.epochs * PASSES
+        num_train, num_val = num_clips[trial.dataset.label]
+        epochs = recipe.epochs + _epochs_at_other_budgets(trial, num_train, num_val)
+        work = round(size.macs * num_train * epochs * PASSES)
         epoch_s = experience.epoch_s.get(kind)
         num_by_record += epoch_s is not None
-        time_s += work / (ASSUMED_GMACS_PER_S * 1e9) if epoch_s is None else epoch_s * recipe.epochs
+        time_s += work / (ASSUMED_GMACS_PER_S * 1e9) if epoch_s is None else epoch_s * epochs
         disk_bytes += experience.disk_bytes.get(kind, ASSUMED_DISK_BYTES)
         disk_bytes += WEIGHT_BYTES * size.params * keeps_weights
         macs += work
     return Cost(len(trials), num_by_record, macs, time_s, disk_bytes)
+
+
+def _epochs_at_other_budgets(trial: Trial, num_train: int, num_val: int) -> float:
+    """What `any_budget` takes, in epochs of training that cost as many multiply-adds."""
+    calibrated = PASSES_TO_CALIBRATE * min(num_train, NUM_CALIBRATION_CLIPS)
+    return len(trial.any_budget) * (calibrated + num_val) / (num_train * PASSES)
 
 
 def kind_of(trial: Trial) -> Kind:

@@ -21,7 +21,7 @@ from registry import tables
 from registry.catalog import Catalog
 
 from .problems import Strict, checked, not_empty
-from .trial import Choice, Recipe
+from .trial import SCRATCH, Choice, Recipe, Start
 
 
 def _share_not_percent(value: object) -> object:
@@ -151,6 +151,10 @@ class MethodEntry(Entry):
     """A method; `budgets` replaces the sweep's list for this entry."""
 
     budgets: Annotated[tuple[Share, ...] | None, AfterValidator(not_empty)] = None
+    start: Start = Field(
+        default=SCRATCH,
+        description="start from drawn weights, or from those of the trained dense recognizer",
+    )
 
     @classmethod
     def catalog(cls) -> Catalog:
@@ -181,6 +185,14 @@ class MethodEntry(Entry):
         if budgets is not None and name and not tables.METHODS.load(name).takes_budget:
             raise ValueError(f"the method {name!r} takes no budget; leave this key out")
         return budgets
+
+    @field_validator("start")
+    @classmethod
+    def _only_with_dense_weights(cls, start: Start, info: ValidationInfo) -> Start:
+        name = info.data.get("name")
+        if start != SCRATCH and name and not tables.METHODS.load(name).starts_from_dense:
+            raise ValueError(f"the method {name!r} cannot start from {start}; leave this key out")
+        return start
 
 
 def _settings_type(catalog: Catalog, name: str) -> type[BaseModel]:

@@ -16,7 +16,8 @@ from .budgets import Sweep
 from .entries import DatasetEntry, MethodEntry, RecognizerEntry
 from .problems import BudgetsError, sentences
 from .search import RECIPE, Point, label_of, part_of, relevant_points, with_values
-from .trial import Choice, Recipe, Trial
+from .starts import without_source
+from .trial import Choice, Recipe, Start, Trial
 
 Manifests = dict[str, Manifest]
 """By the data set's label."""
@@ -30,6 +31,7 @@ class _Variant:
     recipe: dict[str, Any]
     budgets: tuple[float | None, ...]
     any_budget: tuple[float, ...]
+    start: Start
 
 
 def expand(sweep: Sweep, data_root: Path | None = None) -> list[Trial]:
@@ -89,7 +91,15 @@ def trials_of(sweep: Sweep, found: Manifests) -> list[Trial]:
     unique: dict[str, Trial] = {}
     for trial in trials:
         unique.setdefault(trial.key, trial)
+    _check_sources(sweep, list(unique.values()))
     return list(unique.values())
+
+
+def _check_sources(sweep: Sweep, trials: list[Trial]) -> None:
+    if lost := without_source(trials):
+        labels = ", ".join(dict.fromkeys(trial.method.label for trial in lost))
+        rule = f"`methods`: {labels} starts from dense, which must be among the methods"
+        raise BudgetsError(sweep.name, [rule])
 
 
 def _misfits(sweep: Sweep) -> Iterator[str]:
@@ -132,7 +142,9 @@ def _variants(sweep: Sweep) -> list[_Variant]:
                 where = f"`methods[{number}]` at {label_of(point)}"
                 problems += [f"{where}: {text}" for text in sentences(error)]
             else:
-                variants.append(_Variant(choice, part_of(point, RECIPE), budgets, also))
+                variants.append(
+                    _Variant(choice, part_of(point, RECIPE), budgets, also, method.start)
+                )
     if problems:
         raise BudgetsError(sweep.name, problems)
     return variants
@@ -175,4 +187,5 @@ def _trial(
         recipe=_recipe(sweep.recipe, dataset.recipe, recognizer.recipe, variant.recipe),
         data_digest=digest,
         any_budget=variant.any_budget,
+        start=variant.start,
     )

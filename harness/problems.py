@@ -112,7 +112,8 @@ def _fields_at(model: type[BaseModel] | None, steps: Iterable[int | str]) -> lis
     for step in steps:
         if model is not None and isinstance(step, str) and step in model.model_fields:
             model = _model_in(model.model_fields[step].annotation)
-    return list(model.model_fields) if model else []
+    # of the schema, since keys that are resolved before validation are no fields
+    return list(model.model_json_schema().get("properties", ())) if model else []
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

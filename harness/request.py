@@ -71,7 +71,7 @@ def read_request(
 
 def cost_of(request: Request, trials: Sequence[Trial]) -> Cost:
     """Return what trials of a request will cost."""
-    num_clips = {label: manifest.num_train for label, manifest in request.found.items()}
+    num_clips = {label: (x.num_train, x.num_val) for label, x in request.found.items()}
     keeps_weights = request.sweep.keeps_weights
     known = experience(request.store)
     return estimate(trials, num_clips, known, dense_size, keeps_weights=keeps_weights)

@@ -15,7 +15,7 @@ from results.record import Record
 from .budgets import parse
 from .expand import trials_of
 from .problems import BudgetsError
-from .trial import Choice, Trial
+from .trial import SCRATCH, Choice, Trial
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ def _document(name: str, records: Sequence[Record], trials: Sequence[Trial]) -> 
         if trial.budget is not None:
             budgets[record.method][trial.budget] = None
     methods = {r.method: t.method for r, t in zip(records, trials, strict=True)}
+    starts = {
+        record.method: {"start": trial.start}
+        for record, trial in zip(records, trials, strict=True)
+        if trial.start != SCRATCH
+    }
     shifted = [trial.any_budget for trial in trials if trial.any_budget]
     also = {"any_budget": [*_only("lists of any_budget", shifted)]} if shifted else {}
     return {
@@ -67,7 +72,9 @@ def _document(name: str, records: Sequence[Record], trials: Sequence[Trial]) -> 
             {r.recognizer: t.recognizer for r, t in zip(records, trials, strict=True)}
         ),
         "methods": [
-            entry | ({"budgets": [*budgets[entry["label"]]]} if budgets[entry["label"]] else {})
+            entry
+            | ({"budgets": [*budgets[entry["label"]]]} if budgets[entry["label"]] else {})
+            | starts.get(entry["label"], {})
             for entry in _entries(methods)
         ],
         **also,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from registry.latency import compare
 from registry.macs import count
 from registry.recognizers.build import build
 from registry.recognizers.forward import recognizer_forward
+from registry.starting import StartFrom
 from registry.training import train
 from registry.vared.engine import accelerate
 from registry.weights import write_weights
@@ -28,6 +30,7 @@ from results.store import Store
 from .checkout import code_revision
 from .checkpoints import Checkpoints
 from .environment import environment
+from .starts import weights_to_start_from
 from .study import any_budget, clips_of, dependence
 from .trial import Trial
 from .workbench import Workbench, num_params, open_workbench, prepare
@@ -58,7 +61,8 @@ def run(payload: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
     checkpoints = Checkpoints(folder.checkpoint_path, payload["checkpoint_s"], worker)
     logs = worker.folder or folder.path
     weights = folder.weights_path if payload.get("keeps_weights") else None
-    record, clips = measure(trial, data_root, logs, worker.report, checkpoints, weights)
+    start = weights_to_start_from(trial, store)
+    record, clips = measure(trial, data_root, logs, worker.report, checkpoints, weights, start)
     store.write_clips(clips)
     store.write_record(record)
     folder.checkpoint_path.unlink(missing_ok=True)
@@ -72,6 +76,7 @@ def measure(
     report: Callable[[dict[str, float]], None],
     keeper: Keeper | None = None,
     weights: Path | None = None,
+    start: Path | None = None,
 ) -> tuple[Record, Clips]:
     """Train and measure one trial, as a whole and clip by clip.
 
@@ -82,11 +87,12 @@ def measure(
         report: Called with each epoch's figures.
         keeper: Where and when training is saved; None: never.
         weights: Where the trained weights are kept; None: nowhere.
+        start: The dense recognizer's weights that training starts from; None: they are drawn.
     """
     started = datetime.now(timezone.utc)
     clock = time.perf_counter()
     bench = open_workbench(trial, data_root)
-    prepared = prepare(trial, bench)
+    prepared = _started(prepare(trial, bench), start)
     trained = train(prepared, bench.splits, trial.recipe, trial.seed, folder, report, keeper)
     own_macs = _own_macs(prepared, bench)
     evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)
@@ -133,6 +139,13 @@ def measure(
         unreadable_clips=evaluation.unreadable,
     )
     return record, clips
+
+
+def _started(prepared: Prepared, weights: Path | None) -> Prepared:
+    if weights is None:
+        return prepared
+    notes = (*prepared.notes, "training started from the trained dense recognizer's weights")
+    return replace(prepared, hooks=[StartFrom(weights), *prepared.hooks], notes=notes)
 
 
 def _own_macs(prepared: Prepared, bench: Workbench) -> int:

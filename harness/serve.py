@@ -25,7 +25,9 @@ from .publish import PAGE
 from .show import line
 
 HOST = "127.0.0.1"
-START_S = 60.0
+START_S = 180.0
+"""MLflow takes some ten seconds to start, and minutes where others work on the machine."""
+
 END_S = 10.0
 POLL_S = 0.2
 TYPES = {
@@ -199,9 +201,11 @@ def _await_answer(
 ) -> None:
     deadline = time.monotonic() + START_S
     while not listens(HOST, port):
-        if process.poll() is not None or time.monotonic() > deadline:
+        ended = process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            what = "ended while it started" if ended else f"gave no answer within {START_S:g} s"
             last = log.read_text(errors="replace").strip().splitlines()[-5:]
-            raise UserError("MLflow did not start:\n" + "\n".join(last))
+            raise UserError("\n".join([f"MLflow {what}; the last that it said:", *last]))
         if stopped.wait(POLL_S):
             return
 

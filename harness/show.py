@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from jobs.underway import Look
@@ -108,7 +108,7 @@ def show_results(console: Console, content: Content | None) -> None:
     from results.report import terminal
 
     if content:
-        console.print(terminal(content))
+        show_table(console, terminal(content))
 
 
 def show_tally(console: Console, tally: Tally, num_skipped_failed: int) -> None:
@@ -131,6 +131,11 @@ def show_files(console: Console, files: Sequence[Path], uri: str | None) -> None
     line(console, f"MLflow: {redacted(uri)}")
     if uri.startswith("sqlite:"):
         line(console, f"Open it: mlflow ui --backend-store-uri {shlex.quote(uri)} --host 127.0.0.1")
+
+
+def show_table(console: Console, table: RenderableType) -> None:
+    """Print tables whole: what is wider than the terminal runs on in its next line."""
+    console.print(table, crop=False)
 
 
 def line(console: Console, text: str) -> None:

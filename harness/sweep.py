@@ -23,6 +23,7 @@ from results.store import Store
 from .budgets import Sweep
 from .plan import STOPPED, Plan, make_plan, name_of, stored
 from .problems import UserError
+from .starts import waves
 from .trial import Trial
 
 TARGET = "harness.run:run"
@@ -81,7 +82,8 @@ def reconcile(
 ) -> Tally:
     """Run trials; every one that ends has a record before the next is looked at.
 
-    An interrupt cancels what has not finished, unless it runs on a cluster, and returns what has.
+    Trials that start from the weights of others run when those have ended. An interrupt cancels
+    what has not finished, unless it runs on a cluster, and returns what has.
 
     Args:
         sweep: Says where and with what trials run.
@@ -96,9 +98,10 @@ def reconcile(
     _make_ready(store, todo)
     try:
         with _terminable(), _executor(sweep, store) as executor:
-            for finished in _finish(executor, _calls(sweep, todo, settings), todo, store):
-                tally.finished.append(finished)
-                on_finish(finished)
+            for wave in waves(todo):
+                for finished in _finish(executor, _calls(sweep, wave, settings), wave, store):
+                    tally.finished.append(finished)
+                    on_finish(finished)
     except (KeyboardInterrupt, Interrupted):
         tally.interrupted = True
     return tally

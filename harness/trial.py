@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from registry.settings import Settings
 
+Start = Literal["scratch", "dense"]
+SCRATCH: Start = "scratch"
+
 KEY_LENGTH = 12
 """Hexadecimal digits of a key: 48 bits, a collision in a million trials has odds of 1 in 500."""
 
@@ -63,7 +66,7 @@ class Trial(Settings):
     `data_digest` stands for the clips themselves: the digest of the data set's manifest.
     """
 
-    added = frozenset({"any_budget"})
+    added = frozenset({"any_budget", "start"})
 
     dataset: Choice
     recognizer: Choice
@@ -76,6 +79,9 @@ class Trial(Settings):
     any_budget: tuple[float, ...] = ()
     """Budgets that the trained gates are shifted to and measured at. It changes no weight; it is
     part of the trial since a record without these figures is not what was asked for."""
+    start: Start = SCRATCH
+    """Where weights come from: drawn, or those that the dense trial of the same data set,
+    recognizer, recipe and seed ended with."""
 
     def with_seed(self, seed: int) -> Trial:
         """Return the same experiment with another seed."""
@@ -89,6 +95,8 @@ class Trial(Settings):
         fields |= {name: json.dumps(getattr(self, name)) for name in _PLAIN}
         if self.any_budget:
             fields["any_budget"] = _canonical(self.any_budget)
+        if self.start != SCRATCH:
+            fields["start"] = _canonical(self.start)
         # what `_canonical` would make of the whole, put together from its parts
         text = "{" + ",".join(f'"{name}":{fields[name]}' for name in sorted(fields)) + "}"
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]

@@ -73,6 +73,8 @@ class Method(ABC):
     takes_budget: bool
     has_gates: bool = False
     """Whether gates of VA-RED2 decide, so that a trained recognizer can be shifted to a budget."""
+    starts_from_dense: bool = True
+    """Whether a trained dense recognizer's weights fit, so that training may start from them."""
     settings_type: type[Any]
     """A frozen pydantic model with defaults; its fields are what `budgets.yaml` may set."""
 

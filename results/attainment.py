@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .frontier import Frontier
+from .frontier import Frontier, hypervolume
+from .record import Macs
+from .stats import Estimate, mean_interval
 
 MIN_SEEDS = 3
 """Fewer seeds have no quartiles worth drawing."""
@@ -31,17 +33,27 @@ def attainment(frontier: Frontier, method: str) -> dict[int, list[Attained]]:
     Only of seeds that have every budget which any has: else one that lacks its dearest trial would
     seem to reach less far. Empty with fewer than `MIN_SEEDS` of them, or a single budget.
     """
-    cells = [cell for cell in frontier.cells if cell.method == method and cell.n]
-    by_seed: dict[int, list[Attained]] = {}
-    for cell in cells:
-        for run in cell.runs:
-            if run.macs and run.accuracy:
-                point = Attained(run.macs.mean, run.accuracy.top1)
-                by_seed.setdefault(run.seed, []).append(point)
-    whole = [points for points in by_seed.values() if len(points) == len(cells)]
-    if len(whole) < MIN_SEEDS or len(cells) < 2:
+    whole = _whole_seeds(frontier, method)
+    if len(whole) < MIN_SEEDS or len(whole[0]) < 2:
         return {}
-    return _surfaces(whole)
+    return _surfaces([[Attained(run.mean, top1) for run, top1 in points] for points in whole])
+
+
+def hypervolume_over_seeds(frontier: Frontier, method: str) -> Estimate | None:
+    """Mean of the hypervolumes of single seeds, with a t-interval; None where none is whole."""
+    whole = _whole_seeds(frontier, method)
+    areas = [hypervolume([(macs.share, top1) for macs, top1 in points]) for points in whole]
+    return mean_interval(areas) if areas else None
+
+
+def _whole_seeds(frontier: Frontier, method: str) -> list[list[tuple[Macs, float]]]:
+    """Cost and accuracy at every budget, of each seed that has all of them."""
+    cells = [cell for cell in frontier.cells if cell.method == method and cell.n]
+    by_seed: dict[int, list[tuple[Macs, float]]] = {}
+    for run in (run for cell in cells for run in cell.runs):
+        if run.macs and run.accuracy:
+            by_seed.setdefault(run.seed, []).append((run.macs, run.accuracy.top1))
+    return [points for points in by_seed.values() if len(points) == len(cells)]
 
 
 def _surfaces(by_seed: list[list[Attained]]) -> dict[int, list[Attained]]:

@@ -27,9 +27,15 @@ COMPARISON_NOTES = (
     "Differences are paired by seed, with a BCa bootstrap interval, and tested by sign flips; "
     "p-values are adjusted after Holm over all comparisons on one data set and recognizer."
 )
+RIVAL_NOTES = (
+    "Cells of one budget in points of top-1 accuracy, paired by seed. More or less accurate is "
+    "only what is significant at 0.05 after Holm's correction over one recognizer on one data set."
+)
 HYPERVOLUME_NOTES = (
     "The area that a method's points dominate, of share of the dense MACs against accuracy; "
-    "reference point: all of the MACs, no accuracy."
+    "reference point: all of the MACs, no accuracy. First that of the means over seeds, then the "
+    "mean of what each seed's own points dominate, with its 95 % t-interval, over the n seeds that "
+    "have every budget."
 )
 ANY_BUDGET_NOTES = (
     "Gates of a trained recognizer shifted to another budget, its weights left alone: means over "

@@ -6,6 +6,7 @@ more MACs, is no less accurate, and is better in one of the two.
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -100,8 +101,8 @@ class Cell:
 
     def mean(self, measure: Callable[[Record], float | None]) -> float | None:
         """Mean of a measurement over the runs that have it; `None` where none has."""
-        found = _estimate([value for run in self.runs if (value := measure(run)) is not None])
-        return None if found is None else found.mean
+        found = [value for run in self.runs if (value := measure(run)) is not None]
+        return statistics.fmean(found) if found else None
 
     def accuracy_by_seed(self) -> dict[int, float]:
         """Top-1 accuracy in [0, 1] of each seed."""

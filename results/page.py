@@ -22,11 +22,13 @@ from .content import (
     DEPENDENCE_NOTES,
     HYPERVOLUME_NOTES,
     NOTES,
+    RIVAL_NOTES,
     Content,
     reason,
 )
 from .overview import overview
 from .render import is_numeric, texts
+from .rivals import rivals_told
 from .spread import distributions, policy_maps
 from .surroundings import environment, notes, recipe
 from .tables import Table
@@ -49,6 +51,7 @@ def page(content: Content) -> str:
     html: str = _template().render(
         content=content,
         overview=overview(content),
+        rivals=rivals_told(content.comparisons),
         charts=drawn,
         data=_script_data(data),
         clouds=data["clouds"]["trials"],
@@ -61,6 +64,7 @@ def page(content: Content) -> str:
         hypervolumes=_rows(content.hypervolumes),
         any_budget=_rows(content.any_budget),
         notes={
+            "rivals": RIVAL_NOTES,
             "claims": CLAIM_NOTES,
             "cells": NOTES,
             "comparisons": COMPARISON_NOTES,

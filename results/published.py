@@ -37,7 +37,7 @@ CLAIMS: tuple[Published, ...] = (
         "stated",
         "saving in time against the stillness of the clip",
         "rank correlation above 0, 95 % interval",
-        NotHere("records keep what clips executed as a distribution, not clip by clip"),
+        NotHere("reports hold all that a clip executes against its motion, not time by itself"),
     ),
     Published(
         "paper-large-objects",

@@ -52,8 +52,8 @@ def to_rich(table: Table, title: str = "") -> RichTable:
     rows = texts(table)
     for i, column in enumerate(table.columns):
         justify: Literal["left", "right"] = "right" if is_numeric(table, i) else "left"
-        # where the terminal is narrow, headings are broken, then labels; numbers never
-        width = min(_MAX_UNBROKEN, max((len(row[i]) for row in rows), default=0))
+        # where the terminal is narrow, headings are broken; names and numbers never
+        width = max((len(word) for row in rows for word in row[i].split()), default=0)
         heading = Text(column.heading)
         rich_table.add_column(heading, justify=justify, min_width=width, overflow="fold")
     for row in rows:

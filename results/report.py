@@ -30,6 +30,7 @@ from .content import (
 from .files import write_atomic
 from .record import Record
 from .render import markdown_text, to_csv, to_latex, to_markdown, to_rich
+from .rivals import rivals_told
 from .stats import CANNOT
 from .tables import Column, Table
 
@@ -167,7 +168,9 @@ def _write_markdown(content: Content, folder: Path) -> list[Path]:
         NOTES + "\n",
     ]
     if content.comparisons.rows:
-        parts += ["## Which differences are real\n", to_markdown(content.comparisons.narrow())]
+        parts += ["## Which differences are real\n"]
+        parts += [*(f"- {markdown_text(text)}" for text in rivals_told(content.comparisons)), ""]
+        parts += [to_markdown(content.comparisons.narrow())]
         parts += [COMPARISON_NOTES + "\n"]
     if content.hypervolumes.rows:
         parts += ["## Hypervolume\n", to_markdown(content.hypervolumes), HYPERVOLUME_NOTES + "\n"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple, TypeVar
 
+from .attainment import hypervolume_over_seeds
 from .comparisons import SUBJECT, Comparison, comparisons
 from .frontier import Cell, Frontier, engine_saving, realised_saving
 from .record import Record
@@ -86,7 +87,7 @@ def comparison_table(frontiers: Iterable[Frontier], subject: str = SUBJECT) -> T
 def hypervolume_table(frontiers: Iterable[Frontier]) -> Table:
     """One row a method that is not dense: the area that its points dominate, in [0, 1]."""
     rows = [
-        _MethodRow(frontier, method)
+        _MethodRow(frontier, method, hypervolume_over_seeds(frontier, method))
         for frontier in frontiers
         for method in frontier.methods
         if frontier.dense is None or method != frontier.dense.method
@@ -102,6 +103,7 @@ class _CellRow(NamedTuple):
 class _MethodRow(NamedTuple):
     frontier: Frontier
     method: str
+    over_seeds: Estimate | None
 
 
 def _filled(definitions: _Definitions[_Source], sources: Iterable[_Source]) -> Table:
@@ -119,6 +121,10 @@ def _accuracy(part: Callable[[Estimate], float | None]) -> Callable[[_CellRow], 
 
 def _gmacs(part: Callable[[Estimate], float | None]) -> Callable[[_CellRow], Value]:
     return lambda row: _giga(part(row.cell.macs)) if row.cell.macs else None
+
+
+def _over_seeds(part: Callable[[Estimate], float | None]) -> Callable[[_MethodRow], Value]:
+    return lambda row: part(row.over_seeds) if row.over_seeds else None
 
 
 def _giga(macs: float | None) -> float | None:
@@ -207,4 +213,8 @@ _HYPERVOLUME: _Definitions[_MethodRow] = (
         Column("hypervolume", "hypervolume", 3, is_narrow=True),
         lambda row: row.frontier.hypervolume(row.method),
     ),
+    (Column("seeds_mean", "mean of seeds", 3, is_narrow=True), _over_seeds(lambda e: e.mean)),
+    (Column("interval_low", "95 % from", 3, is_narrow=True), _over_seeds(lambda e: e.low)),
+    (Column("interval_high", "to", 3, is_narrow=True), _over_seeds(lambda e: e.high)),
+    (Column("n", "n", is_narrow=True), _over_seeds(lambda e: e.n)),
 )

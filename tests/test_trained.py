@@ -19,6 +19,7 @@ from harness.trial import Choice, Recipe, Trial
 from jobs.worker import Interruption, Worker
 from registry.bench.loads import learnt
 from registry.evaluation import evaluate
+from registry.starting import take_up
 from registry.tables import DATASETS, METHODS
 from registry.weights import read_weights, write_weights
 from results.record import Record
@@ -44,19 +45,45 @@ GATED = trial_of("vared", 0.7, training={"warmup": 0.25})
 DENSE = trial_of("dense", None)
 
 
+def payload_of(trial: Trial, runs: Path, keeps: bool = True) -> dict[str, Any]:
+    return {
+        "trial": trial.model_dump(mode="json"),
+        "runs": str(runs),
+        "checkpoint_s": 300.0,
+        "keeps_weights": keeps,
+    }
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """One trial with gates that kept its weights, and one without gates that did not."""
     runs = tmp_path_factory.mktemp("kept") / "runs"
     for trial, keeps in ((GATED, True), (DENSE, False)):
-        payload = {
-            "trial": trial.model_dump(mode="json"),
-            "runs": str(runs),
-            "checkpoint_s": 300.0,
-            "keeps_weights": keeps,
-        }
-        run(payload, Worker(lambda metrics: None, Interruption()))
+        run(payload_of(trial, runs, keeps), Worker(lambda metrics: None, Interruption()))
     return Store(runs)
+
+
+def test_training_starts_from_the_dense_recognizer_of_the_cell(tmp_path: Path) -> None:
+    started = Trial.model_validate(GATED.model_dump() | {"start": "dense"})
+    runs = tmp_path / "runs"
+    with pytest.raises(ValueError, match=f"trial {DENSE.key} has no record yet"):
+        run(payload_of(started, runs), Worker(lambda metrics: None, Interruption()))
+    losses = {}
+    for trial in (DENSE, GATED, started):
+        run(payload_of(trial, runs), Worker(lambda metrics: None, Interruption()))
+        record = Store(runs).read_record(trial.key)
+        assert record is not None
+        losses[trial.key] = record.history[0]["loss"]
+    assert len(losses) == 3
+    assert losses[started.key] < losses[GATED.key]
+    assert any("started from the trained dense" in text for text in record.warnings)
+
+
+def test_weights_of_another_recognizer_are_refused(store: Store, tmp_path: Path) -> None:
+    write_weights(tmp_path / "other.pth", torch.nn.Linear(2, 2))
+    model = trained(store, store.trial_folder(GATED.key), None).adaptive
+    with pytest.raises(ValueError, match="must hold weights of the same recognizer"):
+        take_up(tmp_path / "other.pth", model)
 
 
 def test_weights_are_kept_where_wanted_and_the_checkpoint_goes(store: Store) -> None:

@@ -17,6 +17,7 @@ class DenseSettings(Settings):
 
 class _Dense(Method):
     name = "dense"
+    starts_from_dense = False
     takes_budget = False
     settings_type = DenseSettings
 

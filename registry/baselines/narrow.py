@@ -22,6 +22,7 @@ class NarrowSettings(Settings):
 
 class _Narrow(Method):
     name = "narrow"
+    starts_from_dense = False
     takes_budget = True
     settings_type = NarrowSettings
 

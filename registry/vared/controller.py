@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .calibration import DEPTH, Shares, calibrate
 from .loss import AdaptiveLoss
 from .policy import Policy
-from .settings import NO_TEACHER, ControlSettings
+from .settings import NO_TEACHER, NUM_CALIBRATION_CLIPS, ControlSettings
 
 PROPORTIONAL = 20.0
 INTEGRAL = 0.05
@@ -179,9 +179,6 @@ class BudgetHook(Hook):  # type: ignore[misc]
         # processes that train together differ in their batch statistics, and so in what they see
         for layer in shares.layers:
             broadcast(layer.gate.excite.bias.data, src=0)
-
-
-NUM_CALIBRATION_CLIPS = 128
 
 
 def _sample_batches(runner: Any) -> Sequence[Any]:

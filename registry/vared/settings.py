@@ -13,6 +13,10 @@ Axis = Literal["channel", "time"]
 GateInput = Literal["mean", "frames", "motion"]
 
 
+NUM_CALIBRATION_CLIPS = 128
+"""Training clips, at most, that gates are calibrated on."""
+
+
 def _all_or_names(value: object) -> object:
     # a union's own errors would name both of its sides
     if isinstance(value, str) and value != "all":

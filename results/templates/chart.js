@@ -26,9 +26,9 @@ function shape(name, attributes = {}, text = "") {
   return made;
 }
 
-// dense is black in print; here it takes the page's ink, so that it shows on a dark page too
+// dense is black in print; here it takes the page's ink, and the others are lifted on a dark page
 function colourOf(method) {
-  return method.colour === "black" ? "var(--ink)" : method.colour;
+  return method.colour === "black" ? "var(--ink)" : `color-mix(in srgb, ${method.colour}, white var(--lift))`;
 }
 
 function mark(method, x, y, isFilled = true, opacity = 1) {

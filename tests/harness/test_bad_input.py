@@ -216,6 +216,11 @@ def test_an_executor_on_the_command_line(harness: Harness) -> None:
     refused(harness("sweep", write(), "--executor", "inlin"), "`executor.name`", "`inline`")
 
 
+def test_a_mistyped_preset(harness: Harness) -> None:
+    shown = harness("plan", write(methods=[{"name": "vared", "preste": "foldable"}]))
+    refused(shown, "`methods[0].preste` is not known here", "Did you mean 'preset'?", "gate_width")
+
+
 def test_a_scale_that_there_is_not(harness: Harness) -> None:
     shown = harness("macs", "tsn", "--scale", "dsk")
     refused(shown, "'dsk'", "Did you mean 'desk'?", "desk, paper")

@@ -18,6 +18,7 @@ from harness.expand import expand
 from harness.plan import name_of, stored
 from harness.resolved import resolve
 from harness.schema import schema
+from harness.starts import source_of, waves
 from harness.trial import KEY_LENGTH, Choice, Recipe, Trial
 from registry import tables
 from results.record import Record
@@ -191,7 +192,7 @@ def test_a_pool_is_called_like_no_data_set_outside_of_it(pooled: dict[str, Any])
 
 
 def test_records_of_a_pool_give_back_the_file_that_asked_for_them(pooled: dict[str, Any]) -> None:
-    sweep = parse(pooled)
+    sweep = parse(pooled | {"methods": [*pooled["methods"], FROM_DENSE]})
     trials = expand(sweep)
     labels = stored(sweep, trials).labels
     records = [
@@ -223,6 +224,39 @@ def test_only_methods_with_gates_are_shifted_to_any_budget(
     # a record without these figures is not what is asked for; all others are
     assert before & {t.key for t in trials} == {t.key for t in trials if t not in gated}
     assert all(Trial.model_validate(t.model_dump(mode="json")) == t for t in trials)
+
+
+FROM_DENSE = {"name": "gated", "label": "from dense", "start": "dense"}
+
+
+def test_trials_that_start_from_dense_rest_on_the_dense_trial_of_their_cell(
+    document: dict[str, Any],
+) -> None:
+    plain = expand(parse(document))
+    trials = expand(parse(document | {"methods": [FROM_DENSE, "dense", "gated"]}))
+    by_key = {trial.key: trial for trial in trials}
+    assert by_key.keys() > {trial.key for trial in plain}
+    starting = [trial for trial in trials if trial.method.label == "from dense"]
+    for trial in starting:
+        source = by_key[source_of(trial).key]
+        assert source.method.name == "dense"
+        assert (source.recognizer, source.seed) == (trial.recognizer, trial.seed)
+        assert Trial.model_validate(trial.model_dump(mode="json")).key == trial.key
+    # and so they run after those
+    first, second = waves(trials)
+    assert second == starting
+    assert len(first) + len(second) == len(trials)
+
+
+def test_there_is_no_start_from_a_dense_recognizer_that_is_not_trained(
+    document: dict[str, Any],
+) -> None:
+    with pytest.raises(BudgetsError, match="from dense starts from dense, which must be among"):
+        expand(parse(document | {"methods": [FROM_DENSE]}))
+    with pytest.raises(BudgetsError, match="`keep_weights`.* since from dense starts from dense"):
+        parse(document | {"methods": ["dense", FROM_DENSE], "keep_weights": False})
+    with pytest.raises(BudgetsError, match=r"`methods\[0\].start` must be 'scratch' or 'dense'"):
+        parse(document | {"methods": [FROM_DENSE | {"start": "dens"}]})
 
 
 def test_any_budget_without_gates_is_a_mistake(document: dict[str, Any]) -> None:

@@ -169,3 +169,18 @@ def test_html_writes_the_page_alone(
     names = {path.name for path in (runs / "small").iterdir()}
     assert names == {"report.html", "records.jsonl", "sweep.json"}
     assert "report.html" in capsys.readouterr().out
+
+
+def test_a_mlflow_that_does_not_answer_in_time_is_told_as_such(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("harness.serve.START_S", 0.0)
+    (runs / "small" / "mlflow.db").touch()
+    monkeypatch.setattr(
+        sys, "argv", ["harness", "serve", "small", "--runs", str(runs), "--port", "0"]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "MLflow gave no answer within 0 s" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from rich.console import Console
 import harness.sweep
 from harness.budgets import parse
 from harness.commands import Manner, again_failed, dry_run, run_sweep, status
-from harness.cost import estimate, experience
+from harness.cost import Experience, estimate, experience, kind_of
 from harness.expand import expand
 from harness.plan import make_plan
 from harness.problems import UserError
@@ -236,15 +236,29 @@ def test_cost_rests_on_records_where_there_are_any(tmp_path: Path, budgets: Path
     trials = _trials(budgets)
     store = Store(tmp_path / "runs")
     size = Size(macs=10**9, params=1000)
-    blind = estimate(trials, {"clips": 80}, experience(store), lambda trial: size)
+    blind = estimate(trials, {"clips": (80, 20)}, experience(store), lambda trial: size)
     assert blind.macs == 12 * 10**9 * 80 * 15 * 3
     assert blind.num_by_record == 0
     for trial in trials[:2]:
         store.write_record(record_of(trial, train_time_s=30.0))
-    informed = estimate(trials, {"clips": 80}, experience(store), lambda trial: size)
+    informed = estimate(trials, {"clips": (80, 20)}, experience(store), lambda trial: size)
     assert informed.num_by_record == 6
     assert informed.time_s == pytest.approx(6 * 30 + blind.time_s / 2)
     assert "6 timed before, 6 at an assumed" in informed.basis
+
+
+def test_other_budgets_without_retraining_are_part_of_the_cost(budgets: Path) -> None:
+    trial, size = _trials(budgets)[0], Size(macs=10**9, params=1000)
+    shifted = Trial.model_validate(trial.model_dump() | {"any_budget": [0.7, 0.5]})
+    blind = Experience({}, {})
+    plain, more = (
+        estimate([one], {"clips": (80, 20)}, blind, lambda trial: size) for one in (trial, shifted)
+    )
+    # each: two passes over 80 training clips to calibrate, one over 20 validation clips
+    assert more.macs - plain.macs == 2 * (2 * 80 + 20) * 10**9
+    known = Experience({kind_of(trial): 30.0}, {})
+    timed = estimate([shifted], {"clips": (80, 20)}, known, lambda trial: size)
+    assert timed.time_s == pytest.approx(30 * more.macs / (80 * 3 * 10**9))
 
 
 def test_kept_weights_are_part_of_the_disk_but_not_of_the_key(
@@ -256,7 +270,7 @@ def test_kept_weights_are_part_of_the_disk_but_not_of_the_key(
     size = Size(macs=1, params=1000)
     known = experience(store)
     without, kept = (
-        estimate(trials, {"clips": 80}, known, lambda trial: size, keeps_weights=keeps)
+        estimate(trials, {"clips": (80, 20)}, known, lambda trial: size, keeps_weights=keeps)
         for keeps in (False, True)
     )
     assert kept.disk_bytes - without.disk_bytes == len(trials) * 4 * size.params

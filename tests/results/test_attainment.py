@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.attainment import MIN_SEEDS, QUANTILES, Attained, attainment
+from results.attainment import (
+    MIN_SEEDS,
+    QUANTILES,
+    Attained,
+    attainment,
+    hypervolume_over_seeds,
+)
 from results.frontier import frontiers
 from results.plots import pareto_figure
 from results.record import Accuracy, Macs, Record
@@ -79,3 +85,24 @@ def test_the_figure_has_the_band_and_says_what_it_is():
     assert len(bands) == 1
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "middle half of the seeds" in texts
+
+
+@settings(max_examples=40, deadline=None)
+@given(right=RIGHT)
+def test_hypervolume_over_seeds_is_the_mean_of_what_each_seed_dominates(right):
+    (frontier,) = frontiers(records(right))
+    areas = []
+    for seed, counts in enumerate(right):
+        (one, high), (two, low) = (
+            (1 - budget + seed / 100, n / 20) for budget, n in zip(BUDGETS, counts, strict=True)
+        )
+        areas.append(one * high + two * low - min(one, two) * min(high, low))
+    found = hypervolume_over_seeds(frontier, "m")
+    assert found.n == len(right)
+    assert found.mean == pytest.approx(sum(areas) / len(areas))
+    assert found.low <= found.mean <= found.high
+
+
+def test_a_seed_that_lacks_a_budget_has_no_hypervolume_of_its_own():
+    (frontier,) = frontiers(records([(9, 9), (9, 9)])[:-1])
+    assert hypervolume_over_seeds(frontier, "m").n == 1

@@ -12,6 +12,7 @@ from rich.console import Console
 from results.comparisons import comparisons
 from results.frontier import frontiers
 from results.render import latex_text, to_csv, to_latex, to_markdown, to_rich
+from results.speed import layer_rows
 from results.tables import cell_table, comparison_table, hypervolume_table
 
 HOSTILE = r"50% & a_b #1 {x} $y$ ~^ \end{tabular} | <b> [red]"
@@ -175,6 +176,15 @@ def test_latex_escapes_all_that_would_be_a_command(make_record):
 )
 def test_latex_text(plain, escaped):
     assert latex_text(plain) == escaped
+
+
+def test_no_terminal_is_too_narrow_for_a_name():
+    name = "backbone.layer2.0.downsample.conv.conv_s"
+    layers = layer_rows([dict(layer=name, macs=1e9, full_ms=1.0, channels=None, frames=None)])
+    console = Console(width=40, file=io.StringIO())
+    console.print(to_rich(layers), crop=False)
+    assert name in console.file.getvalue()
+    assert "1.000" in console.file.getvalue()
 
 
 @pytest.mark.parametrize("width", [60, 80, 160])
