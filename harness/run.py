@@ -28,6 +28,7 @@ from results.store import Store
 from .checkout import code_revision
 from .checkpoints import Checkpoints
 from .environment import environment
+from .machine_times import Answer, own_times
 from .study import any_budget, clips_of, dependence
 from .trial import Trial
 from .workbench import Workbench, num_params, open_workbench, prepare
@@ -58,7 +59,8 @@ def run(payload: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
     checkpoints = Checkpoints(folder.checkpoint_path, payload["checkpoint_s"], worker)
     logs = worker.folder or folder.path
     weights = folder.weights_path if payload.get("keeps_weights") else None
-    record, clips = measure(trial, data_root, logs, worker.report, checkpoints, weights)
+    times = own_times(folder.latency_path, store.root)
+    record, clips = measure(trial, data_root, logs, worker.report, times, checkpoints, weights)
     store.write_clips(clips)
     store.write_record(record)
     folder.checkpoint_path.unlink(missing_ok=True)
@@ -70,6 +72,7 @@ def measure(
     data_root: Path | None,
     folder: Path,
     report: Callable[[dict[str, float]], None],
+    times: Answer,
     keeper: Keeper | None = None,
     weights: Path | None = None,
 ) -> tuple[Record, Clips]:
@@ -80,13 +83,14 @@ def measure(
         data_root: Where data sets of clips lie.
         folder: For logs of this attempt.
         report: Called with each epoch's figures.
+        times: Answers what layers take on this machine, where the trial's settings want to know.
         keeper: Where and when training is saved; None: never.
         weights: Where the trained weights are kept; None: nowhere.
     """
     started = datetime.now(timezone.utc)
     clock = time.perf_counter()
     bench = open_workbench(trial, data_root)
-    prepared = prepare(trial, bench)
+    prepared = prepare(trial, bench, times)
     trained = train(prepared, bench.splits, trial.recipe, trial.seed, folder, report, keeper)
     own_macs = _own_macs(prepared, bench)
     evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)
