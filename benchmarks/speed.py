@@ -62,6 +62,7 @@ def _options() -> argparse.Namespace:
     for name, value in (("variants", ""), ("axes", "both"), ("seeds", "3"), ("repeats", "11")):
         parser.add_argument(f"--{name}", default=value)
     parser.add_argument("--size", default="")
+    parser.add_argument("--gate-layers", default="")
     return parser.parse_args()
 
 
@@ -70,8 +71,9 @@ def _run(name: str, saving: str, threads: str, options: argparse.Namespace) -> N
     if (folder / f"{name}-{options.scale}.json").exists():
         return
     arguments = [name, "--saving", saving, "--threads", threads, "--out", str(folder)]
-    for key in ("batch", "dtype", "scale", "variants", "axes", "seeds", "repeats", "size"):
-        if value := getattr(options, key):
+    passed = ("batch", "dtype", "scale", "variants", "axes", "seeds", "repeats", "size")
+    for key in (*passed, "gate-layers"):
+        if value := getattr(options, key.replace("-", "_")):
             arguments += [f"--{key}", value]
     print("harness bench", shlex.join(arguments), flush=True)
     call = "from harness.cli import main; main()"

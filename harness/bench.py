@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from results.store import Store
-
 from .bench_request import Request, checked
+from .bench_subject import subject_of
 from .problems import UserError
 from .show import line, show_table
-from .single import find
 
 if TYPE_CHECKING:
     from registry.bench.bout import Options
     from registry.bench.result import Result
-    from registry.bench.subject import Subject
 
 Tell = Callable[[str, int, int], None]
 
@@ -79,6 +76,16 @@ def title(document: dict[str, Any]) -> str:
     )
 
 
+def gates_told(document: dict[str, Any]) -> str:
+    """Return on which clips routes were timed, and through which gates, in one line."""
+    gates = document["gates"]
+    return (
+        f"on {document['clips']}; gates in {document['num_layers']} layers "
+        f"(gate layers: {gates['choice']}), {gates['channels']} reduce channels, {gates['frames']} "
+        "frames"
+    )
+
+
 def show_layers(
     request: Request, options: Options, out: Path, as_json: bool, console: Console
 ) -> int:
@@ -91,7 +98,7 @@ def show_layers(
 
     with _progress() as tell:
         tell("building", 0, 0)
-        name, subject = _subject(request)
+        name, subject = subject_of(request, options)
         pace = options.pace
         table = layer_table(
             subject,
@@ -134,6 +141,7 @@ def show(result: Result, console: Console) -> None:
     load = f"load {machine.load_before:.1f} before, {machine.load_after:.1f} after"
     where = f"{machine.processor}, {machine.num_cores} cores, torch {machine.torch}"
     line(console, f"{where}, {load}; {len(machine.allocator)} allocator settings")
+    line(console, gates_told(document))
     show_table(console, to_rich(variant_table(document["variants"]).narrow()))
     if result.headlines:
         show_table(console, to_rich(headline_table(document["headlines"])))
@@ -153,6 +161,9 @@ def _remarks(result: Result) -> Iterator[str]:
     )
     for reason, ones in _grouped((r, f"{x.variant} ({x.dtype})") for r, x in left):
         yield f"warning: {', '.join(dict.fromkeys(ones))} {reason}"
+    yield from result.gates["notes"]
+    if left := result.gates["left"]:
+        yield f"without a gate: {len(left)} layers, {', '.join(left)}"
     for text in result.warnings:
         yield f"warning: {text}"
 
@@ -169,40 +180,12 @@ def _run(request: Request, options: Options, tell: Tell) -> tuple[str, Result]:
     from registry._mmaction import quiet_logging
     from registry.bench.bench import bench
 
-    name, subject = _subject(request)
+    name, subject = subject_of(request, options)
     with quiet_logging():
         try:
             return name, bench(subject, options, tell)
         except ValueError as error:
             raise UserError(str(error)) from error
-
-
-def _subject(request: Request) -> tuple[str, Subject]:
-    """Return the name for its files, and what is to be timed."""
-    from registry._mmaction import import_mmaction, quiet_logging
-
-    import_mmaction()
-    with quiet_logging():
-        try:
-            return _trained(request) if request.is_trial else _random(request)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-
-
-def _random(request: Request) -> tuple[str, Subject]:
-    from registry.bench.subject import random_subject
-
-    name, values = request.subject, request.values
-    subject = random_subject(name, values["scale"], values["size"], values["frames"])
-    return f"{name}-{values['scale']}", subject
-
-
-def _trained(request: Request) -> tuple[str, Subject]:
-    from .trained import trained
-
-    store = Store(request.runs)
-    folder = find(store, request.subject)
-    return folder.path.name, trained(store, folder, request.data_root)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -22,11 +22,20 @@ DRAWN: dict[str, Any] = {
     "saving": 0.35,
     "axes": "both",
     "seeds": 3,
+    "gate-layers": "all",
 }
 """What can be chosen where routes are drawn, and is the trial's own where they are learnt."""
 
 LEARNT: dict[str, Any] = {"clips": 16}
 """The other way round."""
+
+OF_FILE: dict[str, Any] = {"dataset": "", "method-settings": ""}
+"""What only weights in a file leave open."""
+
+_OF_ROUTES = ("saving", "axes", "seeds", "gate-layers")
+"""Of `DRAWN`, what gates in a file decide, or have decided."""
+
+GATE_LAYERS = ("all", "auto")
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Request:
 
     Args:
         subject: A recognizer of the table, or the key of a trial, or how it begins.
-        asked: Values of `DRAWN` and `LEARNT` that a person gave, by name.
+        asked: Values of `DRAWN`, `LEARNT` and `OF_FILE` that a person gave, by name.
         batch: Batches, separated by commas.
         dtype: Data types, separated by commas.
         threads: Of every variant.
@@ -44,6 +53,7 @@ class Request:
         runs: Where trials lie.
         data_root: Where data sets of clips lie.
         layers: Time layers, not variants.
+        checkpoint: Weights whose learnt routes are timed; None: those of a trial, or drawn routes.
     """
 
     subject: str
@@ -56,6 +66,7 @@ class Request:
     runs: Path
     data_root: Path | None
     layers: bool = False
+    checkpoint: Path | None = None
 
     @property
     def is_trial(self) -> bool:
@@ -68,7 +79,7 @@ class Request:
     @property
     def values(self) -> dict[str, Any]:
         """What was asked for, the rest by default."""
-        return DRAWN | LEARNT | dict(self.asked)
+        return DRAWN | LEARNT | OF_FILE | dict(self.asked)
 
 
 def checked(request: Request) -> Options:
@@ -90,6 +101,7 @@ def checked(request: Request) -> Options:
         *_out_of_place(request),
         *_unknown("scale", [values["scale"]], get_args(Scale)),
         *_unknown("axes", [values["axes"]], AXES),
+        *_unknown("choice of --gate-layers", [values["gate-layers"]], GATE_LAYERS),
         *_unknown("data type", dtypes, DTYPES),
         *_unknown("variant", variants, VARIANTS),
         *_out_of_range(request),
@@ -127,20 +139,27 @@ def _unknown_subject(request: Request, recognizers: Any) -> Iterator[str]:
 
 
 def _out_of_place(request: Request) -> Iterator[str]:
-    foreign, why = (
-        (DRAWN, "the clips and routes of a trial are its own")
-        if request.is_trial
-        else (LEARNT, "only a trial has validation clips")
-    )
     if request.layers:
         yield from _idle_for_layers(request)
+    if request.is_trial and request.checkpoint is not None:
+        yield f"`--checkpoint` needs a recognizer's name, but {request.subject!r} is a trial's key"
+    foreign, why = _foreign(request)
     for name in request.asked:
         if name in foreign:
             yield f"`--{name}` cannot be chosen for {request.subject!r}: {why}"
 
 
+def _foreign(request: Request) -> tuple[Collection[str], str]:
+    """What cannot be chosen here, and why."""
+    if request.is_trial:
+        return DRAWN | OF_FILE, "the clips, gates and routes of a trial are its own"
+    if request.checkpoint is not None:
+        return _OF_ROUTES, "the gates in the file decide"
+    return LEARNT | OF_FILE, "only a trial or a --checkpoint has learnt routes"
+
+
 def _idle_for_layers(request: Request) -> Iterator[str]:
-    idle = [name for name in ("saving", "axes", "seeds", "clips") if name in request.asked]
+    idle = [name for name in (*_OF_ROUTES, "clips") if name in request.asked]
     idle += ["batch"] * (request.batch != "1") + ["variants"] * (request.variants != "")
     for name in idle:
         yield f"`--{name}` means nothing with --layers: each layer runs one clip by itself"

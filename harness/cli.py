@@ -90,13 +90,27 @@ def bench(
         int | None, typer.Option(help="Drawn routes, each from its own seed; 3 by default.")
     ] = None,
     clips: Annotated[
-        int | None, typer.Option(help="Validation clips of a trial; 16 by default.")
+        int | None, typer.Option(help="Clips whose gates decide; 16 by default.")
     ] = None,
     batch: Annotated[str, typer.Option(help="Clips at once, such as 1,8.")] = "1",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or both.")] = "float32",
     threads: Annotated[int, typer.Option(help="Threads of every variant.")] = 1,
     repeats: Annotated[int, typer.Option(help="Rounds; all variants run in each.")] = 11,
     variants: Annotated[str, typer.Option(help="Names, by commas; all by default.")] = "",
+    gate_layers: Annotated[
+        str | None,
+        typer.Option(help="Gates in all layers (the default), or auto: where halving saves time."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights of the recognizer whose gates decide.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Its clips, as in budgets.yaml; generated ones by default."),
+    ] = None,
+    method_settings: Annotated[
+        str | None, typer.Option(help="Its settings, such as '{search_space: 3}'.")
+    ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Time halved layers one by one instead.")
     ] = False,
@@ -117,11 +131,24 @@ def bench(
         "axes": axes,
         "seeds": seeds,
         "clips": clips,
+        "gate-layers": gate_layers,
+        "dataset": dataset,
+        "method-settings": method_settings,
     }
     asked = {name: value for name, value in choices.items() if value is not None}
     data_root = data_root or Path.cwd()
     request = Request(
-        subject, asked, batch, dtype, threads, repeats, variants, runs, data_root, layers
+        subject,
+        asked,
+        batch,
+        dtype,
+        threads,
+        repeats,
+        variants,
+        runs,
+        data_root,
+        layers,
+        checkpoint,
     )
     _exit(bench(request, out, as_json, _console()))
 

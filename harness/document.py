@@ -53,6 +53,18 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in document.items()}
 
 
+def read_value(text: str) -> Any:
+    """Return what a piece of YAML on the command line stands for.
+
+    Raises:
+        ValueError: It is no YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - derives from SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(f"must be YAML, but {_syntax(error)}: {text!r}") from None
+
+
 def _nearest_file(path: Path) -> str:
     files = [file.name for ending in ("yaml", "yml") for file in path.parent.glob(f"*.{ending}")]
     return nearest(path.name, files)

@@ -96,7 +96,7 @@ def _run_files(
         for record in records:
             own = store.read_record(record.key)
             copy.write_record(own or record)
-            _copy_clips(store, copy, record.key)
+            _copy_beside(store, copy, record.key)
         for key in sweep.keys:
             if (trial := _trial(store, key, records)) is not None:
                 copy.write_trial(key, trial)
@@ -115,10 +115,12 @@ def _trial(store: Store, key: str, records: Sequence[Record]) -> Mapping[str, An
     return next((record.trial for record in records if record.key == key), None)
 
 
-def _copy_clips(store: Store, copy: Store, key: str) -> None:
-    path = store.trial_folder(key).clips_path
-    if path.is_file():
-        copy.trial_folder(key).clips_path.write_bytes(path.read_bytes())
+def _copy_beside(store: Store, copy: Store, key: str) -> None:
+    """What lies beside a record: each clip's outcome, and the times of layers."""
+    for name in ("clips_path", "latency_path"):
+        path: Path = getattr(store.trial_folder(key), name)
+        if path.is_file():
+            getattr(copy.trial_folder(key), name).write_bytes(path.read_bytes())
 
 
 def _copy_explanations(store: Store, copy: Store, name: str) -> None:

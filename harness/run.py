@@ -30,6 +30,7 @@ from results.store import Store
 from .checkout import code_revision
 from .checkpoints import Checkpoints
 from .environment import environment
+from .machine_times import Answer, own_times
 from .starts import weights_to_start_from
 from .study import any_budget, clips_of, dependence
 from .trial import Trial
@@ -62,7 +63,10 @@ def run(payload: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
     logs = worker.folder or folder.path
     weights = folder.weights_path if payload.get("keeps_weights") else None
     start = weights_to_start_from(trial, store)
-    record, clips = measure(trial, data_root, logs, worker.report, checkpoints, weights, start)
+    times = own_times(folder.latency_path, store.root)
+    record, clips = measure(
+        trial, data_root, logs, worker.report, times, checkpoints, weights, start
+    )
     store.write_clips(clips)
     store.write_record(record)
     folder.checkpoint_path.unlink(missing_ok=True)
@@ -74,6 +78,7 @@ def measure(
     data_root: Path | None,
     folder: Path,
     report: Callable[[dict[str, float]], None],
+    times: Answer,
     keeper: Keeper | None = None,
     weights: Path | None = None,
     start: Path | None = None,
@@ -85,6 +90,7 @@ def measure(
         data_root: Where data sets of clips lie.
         folder: For logs of this attempt.
         report: Called with each epoch's figures.
+        times: Answers what layers take on this machine, where the trial's settings want to know.
         keeper: Where and when training is saved; None: never.
         weights: Where the trained weights are kept; None: nowhere.
         start: The dense recognizer's weights that training starts from; None: they are drawn.
@@ -92,7 +98,7 @@ def measure(
     started = datetime.now(timezone.utc)
     clock = time.perf_counter()
     bench = open_workbench(trial, data_root)
-    prepared = _started(prepare(trial, bench), start)
+    prepared = _started(prepare(trial, bench, times), start)
     trained = train(prepared, bench.splits, trial.recipe, trial.seed, folder, report, keeper)
     own_macs = _own_macs(prepared, bench)
     evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from registry.bench.subject import Subject, trained_subject
 from registry.recognizers.build import build
-from registry.tables import DATASETS
+from registry.tables import DATASETS, METHODS
+from registry.vared.gating import ALL_GATES, Gating, gating_of
+from registry.vared.settings import VaRedSettings
 from registry.weights import read_weights
 from results.store import Store, TrialFolder
 
+from .machine_times import kept, kept_times
 from .problems import UserError
 from .trial import Trial
 from .workbench import open_workbench, prepare
@@ -36,7 +39,7 @@ def trained(store: Store, folder: TrialFolder, data_root: Path | None) -> Subjec
     try:
         _check_clips(trial, data_root)
         bench = open_workbench(trial, data_root)
-        model = prepare(trial, bench).model
+        model = prepare(trial, bench, kept_times(folder.latency_path)).model
         read_weights(folder.weights_path, model)
         dense = build(bench.config, bench.example)
         return trained_subject(
@@ -46,9 +49,20 @@ def trained(store: Store, folder: TrialFolder, data_root: Path | None) -> Subjec
             bench.clip,
             bench.dense_macs,
             bench.splits.val,
+            f"validation clips of {trial.dataset.label or trial.dataset.name}",
+            _gating(trial, folder),
         )
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
+
+
+def _gating(trial: Trial, folder: TrialFolder) -> Gating:
+    """How it was chosen which layers have gates; what has none is refused elsewhere."""
+    method = METHODS.load(trial.method.name)
+    settings = method.settings_type(**trial.method.settings)
+    if not isinstance(settings, VaRedSettings):
+        return ALL_GATES
+    return gating_of(settings, kept(folder.latency_path))
 
 
 def _ended_well(store: Store, folder: TrialFolder) -> Trial:

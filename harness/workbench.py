@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from registry.bench.measured import question
 from registry.interfaces import ClipShape, ClipSource, Method, Prepared, Recognizer, Splits
 from registry.macs import count
 from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import DATASETS, METHODS, RECOGNIZERS
 
+from .machine_times import Answer
 from .trial import Trial
 
 
@@ -54,15 +56,23 @@ def open_workbench(trial: Trial, data_root: Path | None) -> Workbench:
     return Workbench(clip, splits, config, example, macs, num_params(dense))
 
 
-def prepare(trial: Trial, bench: Workbench) -> Prepared:
+def prepare(trial: Trial, bench: Workbench, times: Answer) -> Prepared:
     """Return the recognizer that a trial trains, made as its seed says.
+
+    Args:
+        trial: Which.
+        bench: What it works on.
+        times: Answers what layers take, where the method's settings want to know.
 
     Raises:
         ValueError: The budget or a setting cannot be met.
     """
-    torch.manual_seed(trial.seed)
     method: Method = METHODS.load(trial.method.name)
     settings = method.settings_type(**trial.method.settings)
+    if method.needs_times(settings):
+        asked = question(bench.config, bench.clip, settings, torch.get_num_threads())
+        method = method.with_times(times(asked))
+    torch.manual_seed(trial.seed)
     return method.prepare(bench.config, bench.example, trial.budget, settings)
 
 

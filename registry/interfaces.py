@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.data import Dataset
 
+    from .vared.times import MachineTimes
+
 Scale = Literal["desk", "paper"]
 InputFormat = Literal["NCHW", "NCTHW"]
 """How MMAction2 packs a clip: frames folded into the batch (2D), or as an axis (3D)."""
@@ -87,6 +89,14 @@ class Method(ABC):
         Raises:
             ValueError: The budget or a setting cannot be met; the message names it.
         """
+
+    def needs_times(self, settings: Any) -> bool:
+        """Whether these settings want to know what the recognizer's layers take on a machine."""
+        return False
+
+    def with_times(self, times: MachineTimes) -> Method:
+        """Return the method as it prepares a recognizer whose layers take so long."""
+        return self
 
 
 @dataclass(frozen=True)

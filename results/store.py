@@ -105,6 +105,11 @@ class TrialFolder:
         return self.path / "checkpoint.pth"
 
     @property
+    def latency_path(self) -> Path:
+        """Where the times of layers are kept that a trial was trained by, if it was."""
+        return self.path / "latency.json"
+
+    @property
     def weights_path(self) -> Path:
         """Where the weights of a trial that ended well are kept, if they are."""
         return self.path / "weights.pth"

@@ -13,14 +13,19 @@ import torch
 from torch import Tensor
 
 from harness.cli import main
+from harness.machine_times import own_times, times_here
+from harness.problems import UserError
 from harness.run import run
 from harness.trained import trained
 from harness.trial import Choice, Recipe, Trial
+from harness.workbench import open_workbench
 from jobs.worker import Interruption, Worker
 from registry.bench.loads import learnt
+from registry.bench.measured import Question, question
 from registry.evaluation import evaluate
 from registry.starting import take_up
 from registry.tables import DATASETS, METHODS
+from registry.vared.times import MachineTimes, MeasuredLayer
 from registry.weights import read_weights, write_weights
 from results.record import Record
 from results.store import Store
@@ -194,6 +199,154 @@ def test_a_trial_that_failed_cannot_be_timed(harness: Harness, store: Store) -> 
     code, _, err = harness(trial.key)
     assert code == 2
     assert "ended as 'failed'" in err
+
+
+# Gates where times say so
+
+IDLE = ("layer1", "layer2")
+"""Layers whose halving is to save no time."""
+
+
+def times_of(trial: Trial, idle: tuple[str, ...]) -> tuple[Question, MachineTimes]:
+    """What a trial asks, and an answer in which layers of these names are not worth a gate."""
+    bench = open_workbench(trial, None)
+    method = METHODS.load("vared")
+    settings = method.settings_type(**trial.method.settings)
+    everywhere = method.prepare(bench.config, bench.example, 0.7, method.settings_type()).model
+    layers = tuple(
+        MeasuredLayer(
+            layer=cost.name,
+            full_ms=4.0,
+            channels_ms=2.0,
+            frames_ms=2.0,
+            both_ms=1.0,
+            idle=("channel", "time") if any(part in cost.name for part in idle) else (),
+        )
+        for cost in everywhere.vared.costs.layers
+    )
+    where = {"processor": "Test 1", "num_threads": 1, "dtype": "float32", "num_rounds": 9}
+    quiet = {"num_cores": 2, "load": 1.0}
+    asked = question(bench.config, bench.clip, settings, torch.get_num_threads())
+    return asked, MachineTimes(layers=layers, **where, **quiet)
+
+
+def remember(runs: Path, asked: Question, times: MachineTimes) -> Path:
+    """Put an answer where tables lie, as if this machine had been measured."""
+    file = runs / "latency" / f"{asked.key}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(times.model_dump_json())
+    return file
+
+
+AUTO = trial_of("vared", 0.8, gate_layers="auto", training={"cost": "time", "warmup": 0.25})
+
+
+def run_auto(runs: Path) -> Record:
+    payload = {
+        "trial": AUTO.model_dump(mode="json"),
+        "runs": str(runs),
+        "checkpoint_s": 300.0,
+        "keeps_weights": True,
+        "threads": torch.get_num_threads(),
+    }
+    run(payload, Worker(lambda metrics: None, Interruption()))
+    record = Store(runs).read_record(AUTO.key)
+    assert record is not None
+    return record
+
+
+@pytest.fixture(scope="module")
+def auto_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """After a trial whose gates stand where a remembered table says."""
+    runs = tmp_path_factory.mktemp("auto") / "runs"
+    asked, times = times_of(AUTO, IDLE)
+    remember(runs, asked, times)
+    record = run_auto(runs)
+    assert record.status == "ok"
+    return runs
+
+
+def test_a_trial_tells_and_keeps_which_layers_were_left(auto_runs: Path) -> None:
+    store = Store(auto_runs)
+    record = store.read_record(AUTO.key)
+    assert record is not None
+    left = [name for name in times_of(AUTO, IDLE)[1].idle("time")]
+    for name in left:
+        reason = "halving it saves too little time (Test 1, 1 thread)"
+        assert f"{name} stays dense: {reason}" in record.warnings
+    assert not set(left) & set(record.routes)
+    kept = store.trial_folder(AUTO.key).latency_path.read_bytes()
+    assert MachineTimes.model_validate_json(kept) == times_of(AUTO, IDLE)[1]
+
+
+def test_elsewhere_it_goes_on_with_its_own_gates(auto_runs: Path, tmp_path: Path) -> None:
+    before = Store(auto_runs).read_record(AUTO.key)
+    assert before is not None
+    runs = tmp_path / "runs"
+    own = Store(runs).trial_folder(AUTO.key).latency_path
+    own.parent.mkdir(parents=True)
+    own.write_bytes(Store(auto_runs).trial_folder(AUTO.key).latency_path.read_bytes())
+    asked, others = times_of(AUTO, ("layer4",))
+    remember(runs, asked, others)
+    again = run_auto(runs)
+    assert again.warnings == before.warnings
+    assert again.routes == before.routes
+    assert again.accuracy == before.accuracy
+
+
+def test_its_weights_load_into_the_same_gates(auto_runs: Path) -> None:
+    store = Store(auto_runs)
+    record, folder = store.read_record(AUTO.key), store.trial_folder(AUTO.key)
+    assert record is not None
+    assert record.macs is not None
+    subject = trained(store, folder, None)
+    assert (subject.gates.choice, len(subject.policy.costs)) == ("auto", len(record.routes))
+    assert subject.validation is not None
+    found = evaluate(subject.adaptive, subject.validation, 4, subject.dense_macs)
+    assert float(found.macs_N.mean()) == record.macs.mean
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "is gone: it says which layers"), ("{}", "must hold the times of layers")],
+    ids=["gone", "damaged"],
+)
+def test_without_its_times_a_trial_cannot_be_timed(
+    auto_runs: Path, text: str | None, said: str
+) -> None:
+    store = Store(auto_runs)
+    folder = store.trial_folder(AUTO.key)
+    kept = folder.latency_path.read_bytes()
+    folder.latency_path.unlink()
+    try:
+        if text is not None:
+            folder.latency_path.write_text(text)
+        with pytest.raises(UserError, match=said):
+            trained(store, folder, None)
+    finally:
+        folder.latency_path.write_bytes(kept)
+
+
+def test_a_machine_is_measured_once(tmp_path: Path) -> None:
+    asked, times = times_of(AUTO, IDLE)
+    measured: list[Question] = []
+
+    def measure(question: Question) -> MachineTimes:
+        measured.append(question)
+        return times
+
+    files = [tmp_path / "trials" / name / "latency.json" for name in ("first", "second")]
+    found = [own_times(file, tmp_path, measure)(asked) for file in files]
+    assert found == [times, times]
+    assert measured == [asked]
+    assert all(file.is_file() for file in files)
+    more = asked.model_copy(update={"num_threads": asked.num_threads + 1})
+    own_times(files[0], tmp_path, measure)(more)  # has its own
+    times_here(more, tmp_path, measure)
+    assert measured == [asked, more]
+    (tmp_path / "latency" / f"{asked.key}.json").write_text("damaged")
+    assert times_here(asked, tmp_path, measure) == times
+    assert measured == [asked, more, asked]
 
 
 def test_weights_of_another_recognizer_are_told(tmp_path: Path) -> None:

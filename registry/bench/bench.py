@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 from .bout import Bout, Options, Tell
 from .headline import Headline
@@ -49,13 +50,24 @@ def bench(
         saving=options.saving if subject.validation is None else savings[0],
         axes=options.axes if subject.validation is None else offered(subject.policy.costs),
         routes="drawn" if subject.validation is None else "learnt",
+        clips=subject.clips,
         num_layers=len(subject.policy.costs),
+        gates=gates(subject),
         variants=tuple(rows),
         headlines=tuple(headlines),
         left_out=tuple(left_out),
         warnings=tuple(_warnings(options, machine)),
         machine=machine,
     )
+
+
+def gates(subject: Subject) -> dict[str, Any]:
+    """Return which layers of a subject were to have gates, and how many have them on each axis."""
+    layers = subject.policy.costs.layers
+    return asdict(subject.gates) | {
+        "channels": sum(len(layer.channel_factors) > 1 for layer in layers),
+        "frames": sum(len(layer.time_factors) > 1 for layer in layers),
+    }
 
 
 def _warnings(options: Options, machine: Machine) -> Iterator[str]:

@@ -75,15 +75,22 @@ def why_not(ratios_AB: Values) -> str:
     """Return why no figure is given from these ratios of times, "" where one may be."""
     if ratios_AB.shape[1] < LEAST_ROUNDS:
         return f"{ratios_AB.shape[1]} rounds; at least {LEAST_ROUNDS} are needed"
-    ratio = spread(ratios_AB)
-    reach = NOTCH * (ratio.rounds_high - ratio.rounds_low) / ratio.num_rounds**0.5
-    if reach > MOST_UNCERTAIN * ratio.median:
+    low, high = notch(ratios_AB)
+    reach = (high - low) / (high + low)
+    if reach > MOST_UNCERTAIN:
         return (
-            f"the time ratio is uncertain by {reach / ratio.median:.0%} over "
-            f"{ratio.num_rounds} rounds; {MOST_UNCERTAIN:.0%} is the most: repeat more, or wait "
+            f"the time ratio is uncertain by {reach:.0%} over "
+            f"{ratios_AB.shape[1]} rounds; {MOST_UNCERTAIN:.0%} is the most: repeat more, or wait "
             "for a quieter machine"
         )
     return ""
+
+
+def notch(ratios_AB: Values) -> tuple[float, float]:
+    """Return the ends of the notch about the median over rounds, about its 95 % interval."""
+    ratio = spread(ratios_AB)
+    reach = NOTCH * (ratio.rounds_high - ratio.rounds_low) / ratio.num_rounds**0.5
+    return ratio.median - reach, ratio.median + reach
 
 
 def why_no_rho(macs: Values, dense_macs: float) -> str:

@@ -1,7 +1,7 @@
 """The latency table: what halving a layer saves on the clock, layer by layer.
 
 Each layer runs by itself in the inference engine, as it stands in the recognizer, on noise of the
-shape that it sees there: in full, at its first reduced number of channels, and of frames.
+shape that it sees there: in full, at its first reduced number of channels, of frames, and of both.
 
 Shape legend: B rounds.
 """
@@ -23,7 +23,7 @@ from ..vared.engine.layer import Layer
 from ..vared.engine.values import Value
 from ..vared.rebuild import kept_sizes
 from ..vared.shapes import Shapes, dry_run
-from .headline import why_not
+from .headline import LEAST_ROUNDS, notch, why_not
 from .machine import Machine, load, look, threads
 from .memory import keep_freed_memory
 from .subject import Subject
@@ -34,6 +34,7 @@ WORTH = 0.5
 time saving."""
 
 _AXES = {"channels": (1, 0), "frames": (0, 1)}
+_BOTH = "both"
 _Key = tuple[str, str]
 
 
@@ -45,10 +46,25 @@ class Half:
         ms: Median milliseconds.
         realised: Saved share of the time, over the saved share of the multiply-adds: 1: all of it;
             negative: slower than in full. None where the ratio of times is too uncertain.
+        between: The same at either end of the notch about the ratio's median, which is about its
+            95 % interval; None where there are too few rounds for one.
     """
 
     ms: float
     realised: float | None
+    between: tuple[float, float] | None
+
+    @property
+    def pays(self) -> bool | None:
+        """Whether it realises at least `WORTH`; None where that is too uncertain."""
+        if self.between is None or self.between[0] < WORTH <= self.between[1]:
+            return None
+        return self.between[0] >= WORTH
+
+    @property
+    def likely_pays(self) -> bool:
+        """Whether the median does; it counts where there is nothing better."""
+        return self.between is None or sum(self.between) / 2 >= WORTH
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,7 @@ class LayerTime:
         full_ms: Median milliseconds in full.
         channels: At its first reduced number of channels; None where it keeps all.
         frames: Likewise.
+        both_ms: Median milliseconds of both at once; None where it does not offer both.
     """
 
     layer: str
@@ -68,14 +85,13 @@ class LayerTime:
     full_ms: float
     channels: Half | None
     frames: Half | None
+    both_ms: float | None
 
     @property
     def is_worth_a_gate(self) -> bool | None:
         """Whether halving pays; None where that is too uncertain."""
-        halves = [half.realised for half in (self.channels, self.frames) if half is not None]
-        if any(realised is not None and realised >= WORTH for realised in halves):
-            return True
-        return None if None in halves else False
+        halves = [half.pays for half in (self.channels, self.frames) if half is not None]
+        return True if True in halves else None if None in halves else False
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,8 @@ def layer_table(
     layers = _layers(subject, dtype)
     tasks = dict(_tasks(subject, layers, dtype))
     with threads(num_threads), torch.inference_mode():
-        taken = interleave(tasks, pace, on_round)
+        # a round of all layers takes seconds, in which a busy machine changes
+        taken = interleave(tasks, pace, on_round, group=lambda key: key[0])
         machine = look(allocator, load_before)
     rows = tuple(_row(cost, taken) for cost in subject.policy.costs.layers)
     name = str(dtype).removeprefix("torch.")
@@ -144,7 +161,10 @@ def _tasks(
     shapes, _ = dry_run(subject.dense, example)
     for cost in subject.policy.costs.layers:
         layer, x = layers[cost.name], _noise(shapes[cost.name], dtype)
-        for what, branches in {"full": (0, 0), **_offered(cost)}.items():
+        offered = {"full": (0, 0), **_offered(cost)}
+        if len(offered) > len(_AXES):
+            offered[_BOTH] = (1, 1)
+        for what, branches in offered.items():
             yield (cost.name, what), partial(layer, x, layer.route(*branches), None, False)
 
 
@@ -170,11 +190,21 @@ def _row(cost: LayerCost, taken: Mapping[_Key, Seconds]) -> LayerTime:
         for axis in _offered(cost)
     }
     channels, frames = (halves.get(axis) for axis in _AXES)
-    return LayerTime(cost.name, macs, 1e3 * float(np.median(full_B)), channels, frames)
+    both_B = taken.get((cost.name, _BOTH))
+    both_ms = None if both_B is None else _ms(both_B)
+    return LayerTime(cost.name, macs, _ms(full_B), channels, frames, both_ms)
 
 
 def _half(reduced_B: Seconds, full_B: Seconds, share: float) -> Half:
     ratios_B = reduced_B / full_B
-    realised = (1 - float(np.median(ratios_B))) / (1 - share)
-    is_certain = not why_not(ratios_B[None])
-    return Half(1e3 * float(np.median(reduced_B)), realised if is_certain else None)
+    low, high = notch(ratios_B[None])
+    median, slowest, fastest = ((1 - x) / (1 - share) for x in (np.median(ratios_B), high, low))
+    return Half(
+        ms=_ms(reduced_B),
+        realised=None if why_not(ratios_B[None]) else float(median),
+        between=(slowest, fastest) if len(ratios_B) >= LEAST_ROUNDS else None,
+    )
+
+
+def _ms(seconds_B: Seconds) -> float:
+    return 1e3 * float(np.median(seconds_B))

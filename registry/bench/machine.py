@@ -44,9 +44,8 @@ class Machine:
 
 def look(allocator: Mapping[str, int], load_before: float) -> Machine:
     """Describe this machine; `load_after` is of now."""
-    known = _cpuinfo()
     return Machine(
-        processor=known.get("model name", platform.machine()),
+        processor=processor(),
         num_cores=len(os.sched_getaffinity(0)),
         num_threads=torch.get_num_threads(),
         bf16_units=bf16_units(),
@@ -55,6 +54,11 @@ def look(allocator: Mapping[str, int], load_before: float) -> Machine:
         load_before=load_before,
         load_after=load(),
     )
+
+
+def processor() -> str:
+    """Return this machine's processor by its name."""
+    return _cpuinfo().get("model name", platform.machine())
 
 
 def load() -> float:

@@ -93,7 +93,10 @@ class Result:
             at the first batch.
         axes: What routes reduce.
         routes: Whether they were drawn at random, or decided by trained gates.
+        clips: Which clips were timed.
         num_layers: Layers with a gate.
+        gates: Which layers were to have one: `all`, `auto` or `named`; how many have a gate that
+            reduces `channels`, and `frames`; `notes`, and by name why layers were `left` without.
         variants: What was timed.
         headlines: One an adaptive variant, data type and batch.
         left_out: What was not timed.
@@ -107,7 +110,9 @@ class Result:
     saving: float
     axes: str
     routes: Literal["drawn", "learnt"]
+    clips: str
     num_layers: int
+    gates: Mapping[str, Any]
     variants: tuple[Row, ...]
     headlines: tuple[Headline, ...]
     left_out: tuple[LeftOut, ...]

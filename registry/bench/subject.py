@@ -22,6 +22,7 @@ from ..macs import count
 from ..recognizers.build import build, example_input
 from ..recognizers.published import clip_of_recognizer
 from ..tables import RECOGNIZERS
+from ..vared.gating import ALL_GATES, Gating
 from ..vared.policy import Policy
 from ..vared.recognizer import adapt
 from ..vared.settings import VaRedSettings
@@ -42,6 +43,8 @@ class Subject:
         clip: What it sees.
         dense_macs: Multiply-adds of the dense recognizer for one clip.
         validation: Clips whose learnt routes are timed; None: routes are drawn.
+        clips: Which clips are timed, for people.
+        gates: How it was chosen which layers have gates, and what was left without.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Subject:
     clip: ClipShape
     dense_macs: int
     validation: Dataset[Any] | None = None
+    clips: str = "noise"
+    gates: Gating = ALL_GATES
 
     @property
     def policy(self) -> Policy:
@@ -88,18 +93,61 @@ def random_subject(
         LookupError: There is no such recognizer.
         ValueError: The clip does not fit it.
     """
+    config, clip = at_scale(name, scale, size, frames)
+    return subject_of_config(name, config, clip, settings, seed)
+
+
+def at_scale(
+    name: str,
+    scale: Scale,
+    size: int | None = None,
+    frames: int | None = None,
+    num_classes: int = NUM_CLASSES,
+) -> tuple[dict[str, Any], ClipShape]:
+    """Return the config of a recognizer of the table, and the clip it sees.
+
+    Args:
+        name: A recognizer of the table.
+        scale: At paper scale its clip is the one its published config validates on.
+        size: Side of the square in pixels, instead of the clip's own.
+        frames: Frames, instead of the clip's own.
+        num_classes: Of its classifier.
+
+    Raises:
+        LookupError: There is no such recognizer.
+        ValueError: It does not take so many frames.
+    """
     recognizer = RECOGNIZERS.load(name)
     clip = clip_of_recognizer(recognizer, scale, size, frames)
     config = recognizer.config(
-        scale=scale, num_classes=NUM_CLASSES, num_frames=clip.num_frames, dropout=0.0
+        scale=scale, num_classes=num_classes, num_frames=clip.num_frames, dropout=0.0
     )
-    shapes = example_input(clip.input_format, clip.num_frames, clip.size, device="meta")
-    try:
-        dense_macs = count(build(config, shapes), shapes).total
-    except RuntimeError as error:
-        shape = tuple(shapes.shape)
-        raise ValueError(f"{name} does not take clips of shape {shape}: {error}") from error
-    example = torch.zeros_like(shapes, device="cpu")
+    return config, clip
+
+
+def subject_of_config(
+    name: str,
+    config: dict[str, Any],
+    clip: ClipShape,
+    settings: VaRedSettings,
+    seed: int = 0,
+    gates: Gating = ALL_GATES,
+) -> Subject:
+    """Build a recognizer with random weights from its config, dense and adaptive.
+
+    Args:
+        name: For people.
+        config: MMEngine `model` config of the dense recognizer.
+        clip: What it sees.
+        settings: Of the method.
+        seed: Of the weights.
+        gates: How it was chosen which layers have gates.
+
+    Raises:
+        ValueError: The clip does not fit it.
+    """
+    dense_macs = dense_macs_of(name, config, clip)
+    example = example_input(clip.input_format, clip.num_frames, clip.size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         dense = build(config, example)
@@ -107,7 +155,21 @@ def random_subject(
         _unsettle(dense)
         adaptive = copy.deepcopy(dense)
         adapt(adaptive, settings, example)
-    return Subject(name, dense.eval(), adaptive.eval(), clip, dense_macs)
+    return Subject(name, dense.eval(), adaptive.eval(), clip, dense_macs, gates=gates)
+
+
+def dense_macs_of(name: str, config: dict[str, Any], clip: ClipShape) -> int:
+    """Return the multiply-adds of a dense recognizer for one clip.
+
+    Raises:
+        ValueError: The clip does not fit it.
+    """
+    shapes = example_input(clip.input_format, clip.num_frames, clip.size, device="meta")
+    try:
+        return count(build(config, shapes), shapes).total
+    except RuntimeError as error:
+        shape = tuple(shapes.shape)
+        raise ValueError(f"{name} does not take clips of shape {shape}: {error}") from error
 
 
 def trained_subject(
@@ -117,6 +179,8 @@ def trained_subject(
     clip: ClipShape,
     dense_macs: int,
     validation: Dataset[Any],
+    clips: str,
+    gates: Gating = ALL_GATES,
 ) -> Subject:
     """Pair a trained adaptive recognizer with a dense one, which takes its weights over.
 
@@ -127,6 +191,8 @@ def trained_subject(
         clip: What both see.
         dense_macs: Multiply-adds of the dense recognizer for one clip.
         validation: Clips to time, items as `Splits` describes them.
+        clips: What they are, for people.
+        gates: How it was chosen which layers have gates.
 
     Raises:
         ValueError: No gate decides in it.
@@ -136,7 +202,7 @@ def trained_subject(
         raise ValueError(f"{name} has no gates, so there are no learnt routes to time")
     state = adaptive.state_dict()
     dense.load_state_dict({key: state[key] for key in dense.state_dict()})
-    return Subject(name, dense.eval(), adaptive.eval(), clip, dense_macs, validation)
+    return Subject(name, dense.eval(), adaptive.eval(), clip, dense_macs, validation, clips, gates)
 
 
 def _unsettle(recognizer: nn.Module) -> None:

@@ -38,6 +38,7 @@ def interleave(
     pace: Pace,
     on_round: Callable[[int], None] = lambda done: None,
     clock: Callable[[], float] = time.perf_counter,
+    group: Callable[[_Key], Hashable] = lambda key: None,
 ) -> dict[_Key, Seconds]:
     """Run all tasks round by round.
 
@@ -46,6 +47,8 @@ def interleave(
         pace: How often.
         on_round: Hears the number of rounds done, the warm ones included.
         clock: Seconds that only grow.
+        group: Of a name; tasks of one group run one after the other, where only ratios among them
+            matter and a round takes seconds.
 
     Returns:
         Seconds of each counted round, by name; the same index is the same round.
@@ -54,7 +57,8 @@ def interleave(
     taken: dict[_Key, list[float]] = {key: [] for key in order}
     for done in range(pace.num_warm + pace.num_rounds):
         chance.shuffle(order)
-        for key in order:
+        groups = list(dict.fromkeys(map(group, order)))
+        for key in sorted(order, key=lambda key: groups.index(group(key))):
             start = clock()
             tasks[key]()
             taken[key].append(clock() - start)

@@ -13,7 +13,8 @@ from torch import Tensor
 from .distillation import Teacher
 from .information import route_information
 from .policy import Policy
-from .settings import LossSettings
+from .settings import NO_TIMES, LossSettings
+from .times import MachineTimes, TimeTable
 
 
 class AdaptiveLoss:
@@ -22,16 +23,27 @@ class AdaptiveLoss:
     Recalled: L_e = (mu * sum_l share_l * r_l / R_l)^2 with mu = 1 for a correctly classified clip,
     else 0; L = L_acc + lambda * L_e. Gates, cheap operations and the layers that no gate controls
     are part of the share (ours), so that it is the share of MACs really executed. Ours too: the
-    mean share in place of each clip's, the reward for policies that differ, and distillation from
-    the dense recognizer.
+    share of the time that layers take in place of it, the mean share in place of each clip's, the
+    reward for policies that differ, and distillation from the dense recognizer.
 
     Args:
         recognizer: With gates installed.
         policy: Of its gates.
         settings: What to add, and how.
+        times: What layers take on this machine, where the share is of time.
+
+    Raises:
+        ValueError: The share is of time, and there are no times.
     """
 
-    def __init__(self, recognizer: Any, policy: Policy, settings: LossSettings) -> None:
+    def __init__(
+        self,
+        recognizer: Any,
+        policy: Policy,
+        settings: LossSettings,
+        times: MachineTimes | None = None,
+    ) -> None:
+        self.times = _table(times, policy) if settings.cost == "time" else None
         self.recognizer = recognizer
         self.dense_loss = recognizer.loss
         self.policy = policy
@@ -47,7 +59,7 @@ class AdaptiveLoss:
         if self.policy.full:
             return losses
         share_N = self.policy.share()
-        efficiency = self._efficiency(share_N, data_samples)
+        efficiency = self._efficiency(self._paid(share_N), data_samples)
         losses["loss_efficiency"] = self.policy.efficiency_weight * efficiency
         if self.settings.spread and not self.policy.frozen:
             losses["loss_spread"] = -self.settings.spread * route_information(self.policy)
@@ -69,6 +81,10 @@ class AdaptiveLoss:
             self.teacher = Teacher(self.recognizer)
             self.teacher.recognizer.load_state_dict(state)
 
+    def _paid(self, share_N: Tensor) -> Tensor:
+        """What clips pay for, a share of the dense recognizer's (N,): multiply-adds, or time."""
+        return share_N if self.times is None else self.times.share(*self.policy.stacked())
+
     def _efficiency(self, share_N: Tensor, data_samples: list[Any]) -> Tensor:
         mu_N = torch.ones_like(share_N)
         if self.settings.only_correct:
@@ -85,3 +101,9 @@ class AdaptiveLoss:
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(predicted.device)
         views = len(predicted) // len(labels)
         return (predicted == labels.repeat_interleave(views)).float()
+
+
+def _table(times: MachineTimes | None, policy: Policy) -> TimeTable:
+    if times is None:
+        raise ValueError(NO_TIMES.format("cost: time"))
+    return TimeTable(times, policy.costs)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, Field, model_validator
 
 from ..interfaces import Method, Prepared
+from .gating import NOT_NAMED, Gating, gating_of
 from .presets import PRESETS, with_preset
 from .settings import TrainingSettings, VaRedSettings
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .surgery import Surgery
+    from .times import MachineTimes
 
 
 def _with_presets(schema: dict[str, Any]) -> None:
@@ -47,31 +49,50 @@ class _VaRed(Method):
     has_gates = True
     settings_type = VaRedMethodSettings
 
+    def __init__(self, times: MachineTimes | None = None) -> None:
+        self.times = times
+
+    def needs_times(self, settings: Any) -> bool:
+        """Whether times decide where gates stand, or are what the loss is of."""
+        chosen: VaRedMethodSettings = settings
+        return chosen.gate_layers == "auto" or chosen.training.cost == "time"
+
+    def with_times(self, times: MachineTimes) -> Method:
+        """Return the method for a machine of these times."""
+        return _VaRed(times)
+
     def prepare(
         self, config: dict[str, Any], example: Tensor, budget: float | None, settings: Any
     ) -> Prepared:
         """Build the recognizer, install gates, and bring the hook that steers to the budget.
 
         Raises:
-            ValueError: No convolution of the recognizer can be made dynamic.
+            ValueError: No convolution of the recognizer can be made dynamic, or times are needed
+                that there are not.
         """
         from ..recognizers.build import build
         from .controller import BudgetHook
         from .recognizer import adapt
+        from .times import with_gates_placed
 
         recognizer = build(config, example)
-        surgery = adapt(recognizer, settings, example, settings.training.loss)
+        placed = with_gates_placed(settings, self.times)
+        surgery = adapt(recognizer, placed, example, settings.training.loss, self.times)
         return Prepared(
             recognizer,
             hooks=[BudgetHook(budget, settings.training.control)],
             paramwise={"vared": {"lr_mult": settings.training.gate_lr, "decay_mult": 0.0}},
-            notes=_notes(surgery),
+            notes=_notes(surgery, gating_of(settings, self.times)),
         )
 
 
-def _notes(surgery: Surgery) -> list[str]:
-    notes = [f"{len(surgery.converted)} convolutions got a gate"]
-    return notes + [f"{name} stays dense: {reason}" for name, reason in surgery.left.items()]
+def _notes(surgery: Surgery, gating: Gating) -> list[str]:
+    left = {
+        name: gating.left.get(name, reason) if reason == NOT_NAMED else reason
+        for name, reason in surgery.left.items()
+    }
+    notes = [f"{len(surgery.converted)} convolutions got a gate", *gating.notes]
+    return notes + [f"{name} stays dense: {reason}" for name, reason in left.items()]
 
 
 VARED = _VaRed()

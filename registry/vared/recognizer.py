@@ -18,6 +18,7 @@ from .loss import AdaptiveLoss  # noqa: E402
 from .policy import Policy  # noqa: E402
 from .settings import LossSettings, VaRedSettings  # noqa: E402
 from .surgery import Surgery, operate  # noqa: E402
+from .times import MachineTimes  # noqa: E402
 
 
 def adapt(
@@ -25,6 +26,7 @@ def adapt(
     settings: VaRedSettings,
     example: Tensor,
     loss: LossSettings | None = None,
+    times: MachineTimes | None = None,
 ) -> Surgery:
     """Give a built MMAction2 recognizer gates and the losses that train them, in place.
 
@@ -36,14 +38,15 @@ def adapt(
         settings: Of the method.
         example: Input of one clip (`example_input`).
         loss: Of what is added to its loss; None: the defaults.
+        times: What its layers take on this machine, where `loss` is to be of time.
 
     Raises:
-        ValueError: No convolution can be made dynamic.
+        ValueError: No convolution can be made dynamic, or times are wanted that there are not.
     """
     surgery = operate(recognizer, settings, example)
     policy = surgery.policy
     recognizer.vared = policy
-    recognizer.loss = AdaptiveLoss(recognizer, policy, loss or LossSettings())
+    recognizer.loss = AdaptiveLoss(recognizer, policy, loss or LossSettings(), times)
     counter = ClipCounter(policy, _segments(recognizer, example))
     recognizer.backbone.register_forward_pre_hook(counter)
     if not hasattr(recognizer.backbone, "num_segments"):

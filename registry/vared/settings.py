@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
@@ -16,15 +18,62 @@ GateInput = Literal["mean", "frames", "motion"]
 NUM_CALIBRATION_CLIPS = 128
 """Training clips, at most, that gates are calibrated on."""
 
-
-def _all_or_names(value: object) -> object:
-    # a union's own errors would name both of its sides
-    if isinstance(value, str) and value != "all":
-        raise ValueError(f"must be all, or a list of parts of layers' names, but got {value!r}")
-    return value
+LayerNames = Literal["all"] | tuple[str, ...]
+"""All layers, or those that a name of the list means: see `means`."""
 
 
-GateLayers = Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_names)]
+class AxisLayers(Settings):
+    """Which layers get a gate, axis by axis; an axis that is left out: all."""
+
+    channel: LayerNames = "all"
+    time: LayerNames = "all"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names there are, each once."""
+        lists = [names for names in (self.channel, self.time) if names != "all"]
+        return tuple(dict.fromkeys(name for names in lists for name in names))
+
+
+_FORMS = "all, auto, a list of parts of layers' names, or a mapping of channel and time to such"
+
+
+def _known_form(value: object) -> object:
+    # a union's own errors would name all of its sides
+    if isinstance(value, Mapping):
+        return _by_axis(value)
+    if value in ("all", "auto") or isinstance(value, AxisLayers) or _is_list(value):
+        return value
+    raise ValueError(f"must be {_FORMS}, but got {value!r}.{_near(value, ['all', 'auto'])}")
+
+
+def _by_axis(value: Mapping[Any, Any]) -> AxisLayers:
+    for axis, names in value.items():
+        if axis not in get_args(Axis):
+            raise ValueError(f"must be {_FORMS}, but got {axis!r}.{_near(axis, get_args(Axis))}")
+        if names != "all" and not _is_list(names):
+            raise ValueError(f"`{axis}` must be all or a list of names, but got {names!r}")
+    return AxisLayers(**value)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+
+def _near(value: object, choices: Sequence[str]) -> str:
+    near = get_close_matches(str(value), choices, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+GateLayers = Annotated[
+    Literal["all", "auto"] | tuple[str, ...] | AxisLayers, BeforeValidator(_known_form)
+]
+
+
+NO_TIMES = (
+    "`{}` needs the times of the recognizer's layers on this machine, which a sweep measures; here "
+    "there are none"
+)
 
 
 class VaRedSettings(Settings):
@@ -78,11 +127,25 @@ class VaRedSettings(Settings):
     bias_reduced: float = Field(0.1, description="start of beta for the reduced branches (ours)")
     gate_layers: GateLayers = Field(
         "all",
-        description="put gates in all layers, or in those whose name contains one of a list (ours)",
+        description="put gates in all layers; in those whose name contains one of a list, for both"
+        " axes or axis by axis; or where halving saves time on this machine: auto (ours)",
     )
     exclude: tuple[str, ...] = Field(
         (), description="leave layers whose name contains one of these dense (ours)"
     )
+
+    @property
+    def gated(self) -> AxisLayers:
+        """`gate_layers` axis by axis.
+
+        Raises:
+            ValueError: They are for a machine's times to decide.
+        """
+        if isinstance(self.gate_layers, AxisLayers):
+            return self.gate_layers
+        if self.gate_layers == "auto":
+            raise ValueError(NO_TIMES.format("gate_layers: auto"))
+        return AxisLayers(channel=self.gate_layers, time=self.gate_layers)
 
     @property
     def one_branch_weighs_one(self) -> bool:
@@ -126,8 +189,13 @@ NO_TEACHER = "`distil` needs a warm-up to train its teacher: `warmup` must be > 
 class LossSettings(Settings):
     """What is added to the recognizer's own loss."""
 
-    added = frozenset({"pressure", "spread", "distil"})
+    added = frozenset({"cost", "pressure", "spread", "distil"})
 
+    cost: Literal["macs", "time"] = Field(
+        "macs",
+        description="a clip's share in the efficiency loss is of multiply-adds (recalled), or of"
+        " the time that its layers take on this machine (ours)",
+    )
     square: bool = Field(True, description="square the efficiency loss (recalled)")
     only_correct: bool = Field(
         True, description="press only on clips that are classified correctly (recalled)"

@@ -25,6 +25,7 @@ from .cost import (
 )
 from .dynamic import DenseStage, DynamicChain, DynamicConv, Stage
 from .gate import Gate
+from .gating import NOT_NAMED, axes_of, check_names
 from .policy import Policy
 from .rebuild import Cheap, Rebuild
 from .settings import VaRedSettings
@@ -71,7 +72,7 @@ def operate(recognizer: nn.Module, settings: VaRedSettings, example: Tensor) -> 
         ValueError: No convolution can be made dynamic, or a name of `gate_layers` is of none.
     """
     shapes, dense = dry_run(recognizer, example)
-    _check_names(settings, shapes)
+    check_names(settings, shapes)
     left: dict[str, str] = {}
     sites = []
     for site, reason in _sites(recognizer):
@@ -81,7 +82,7 @@ def operate(recognizer: nn.Module, settings: VaRedSettings, example: Tensor) -> 
         else:
             sites.append(site)
     sites.sort(key=lambda site: shapes[site.conv].order)
-    plans = [(site, _cost(recognizer, site, shapes[site.conv], settings)) for site in sites]
+    plans = [(site, _cost(recognizer, site, shapes, settings)) for site in sites]
     for site, cost in plans:
         if _has_no_gain(cost):
             left[site.conv] = "its gate would cost more than it could save"
@@ -137,30 +138,21 @@ def _why_leave(site: Site, shapes: dict[str, Shapes], settings: VaRedSettings) -
         return "runs more than once in a forward pass"
     if any(part in site.conv for part in settings.exclude):
         return "excluded by the settings"
-    if settings.gate_layers != "all" and not any(p in site.conv for p in settings.gate_layers):
-        return "not among `gate_layers`"
+    if settings.gate_layers != "all" and not axes_of(site.conv, shapes, settings):
+        return NOT_NAMED
     return ""
 
 
-def _check_names(settings: VaRedSettings, shapes: dict[str, Shapes]) -> None:
-    names = () if settings.gate_layers == "all" else settings.gate_layers
-    idle = [name for name in names if not any(name in path for path in shapes)]
-    if idle:
-        few = ", ".join(list(shapes)[:3])
-        raise ValueError(
-            f"no layer's name contains {', '.join(map(repr, idle))} of `gate_layers`; "
-            f"there are {few}, ... (`harness bench RECOGNIZER --layers` lists them)"
-        )
-
-
-def _cost(recognizer: nn.Module, site: Site, shape: Shapes, settings: VaRedSettings) -> LayerCost:
+def _cost(
+    recognizer: nn.Module, site: Site, shapes: dict[str, Shapes], settings: VaRedSettings
+) -> LayerCost:
+    shape, axes = shapes[site.conv], axes_of(site.conv, shapes, settings)
     host = recognizer.get_submodule(site.host)
     conv: Any = host.get_submodule(site.stage.conv)
     norm = host.get_submodule(site.stage.norm) if site.stage.norm else None
-    channel_factors = (
-        _factors("channel", shape.outputs[0], settings) if _sliceable(conv, norm) else (1,)
-    )
-    time_factors = _factors("time", shape.outputs[1], settings)
+    slices = "channel" in axes and _sliceable(conv, norm)
+    channel_factors = _factors(shape.outputs[0], settings) if slices else (1,)
+    time_factors = _factors(shape.outputs[1], settings) if "time" in axes else (1,)
     return LayerCost(
         name=site.conv,
         macs_per_element=conv_macs_per_element(conv.weight.shape),
@@ -198,9 +190,7 @@ def _mixes_time(conv: Any, stage: Stage) -> bool:
     return conv.weight.dim() == 5 and in_time != (1, 1, 0)
 
 
-def _factors(axis: str, size: int, settings: VaRedSettings) -> tuple[int, ...]:
-    if axis not in settings.axes:
-        return (1,)
+def _factors(size: int, settings: VaRedSettings) -> tuple[int, ...]:
     return tuple(factor for factor in settings.factors if factor <= size)
 
 

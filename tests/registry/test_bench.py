@@ -22,11 +22,12 @@ from registry.bench.bench import bench
 from registry.bench.bout import TOLERANCES, Options, difference
 from registry.bench.headline import Measured, headline, rho, spread, why_not
 from registry.bench.layers import WORTH, Half, LayerTime, layer_table
+from registry.bench.measured import Question, answer, question, times_of
 from registry.bench.memory import keep_freed_memory, peak_mb
 from registry.bench.result import Result
 from registry.bench.routes import AXES, TOLERANCE, draw, most_saving, nominal_macs
 from registry.bench.runners import Runner
-from registry.bench.subject import Subject, random_subject
+from registry.bench.subject import Subject, at_scale, random_subject
 from registry.bench.timing import Pace, interleave
 from registry.bench.variants import DTYPES, VARIANTS, Variant, chosen
 from registry.macs import count
@@ -189,6 +190,16 @@ def test_every_task_runs_once_a_round_and_warm_rounds_do_not_count() -> None:
     assert taken["a"].tolist() == expected
 
 
+@given(seed=st.integers(0, 99))
+def test_tasks_of_a_group_run_one_after_the_other(seed: int) -> None:
+    ran: list[str] = []
+    tasks = {name: (lambda name=name: ran.append(name)) for name in ("a1", "a2", "b1", "b2", "b3")}
+    interleave(tasks, Pace(num_rounds=2, num_warm=0, seed=seed), group=lambda name: name[0])
+    for done in (ran[:5], ran[5:]):
+        assert sorted(done) == sorted(tasks)
+        assert "".join(name[0] for name in done) in ("aabbb", "bbbaa")
+
+
 # Memory
 
 
@@ -292,31 +303,77 @@ def test_every_gated_layer_is_in_the_latency_table() -> None:
         assert (row.channels is None) == (len(cost.channel_factors) == 1)
         assert (row.frames is None) == (len(cost.time_factors) == 1)
         assert row.full_ms > 0
+        assert (row.both_ms is None) == (row.channels is None or row.frames is None)
     assert sum(row.macs for row in table.layers) < subject.dense_macs
     found = json.loads(json.dumps(table.as_dict()))
     assert found["num_rounds"] == 5
     assert len(layer_rows(found["layers"]).rows) == len(costs)
 
 
-def half(realised: float | None) -> Half:
-    return Half(1.0, realised)
+def half(low: float, high: float) -> Half:
+    return Half(1.0, (low + high) / 2, (low, high))
+
+
+FEW_ROUNDS = Half(1.0, None, None)
 
 
 @pytest.mark.parametrize(
     ("channels", "frames", "expected"),
     [
-        (half(WORTH), None, True),
-        (half(0.1), half(0.9), True),
-        (half(None), half(0.9), True),
-        (half(0.1), half(-0.2), False),
-        (half(0.1), half(None), None),
-        (None, half(0.4), False),
+        (half(WORTH, 0.7), None, True),
+        (half(0.0, 0.2), half(0.8, 1.0), True),
+        (half(0.4, 0.6), half(0.8, 1.0), True),
+        (half(0.0, 0.2), half(-0.3, -0.1), False),
+        (half(0.0, 0.2), half(0.4, 0.6), None),
+        (half(0.0, 0.2), half(0.1, WORTH), None),
+        (half(0.0, 0.2), FEW_ROUNDS, None),
+        (None, half(0.3, 0.49), False),
     ],
 )
 def test_a_layer_is_worth_a_gate_where_one_axis_pays(
     channels: Half | None, frames: Half | None, expected: bool | None
 ) -> None:
-    assert LayerTime("layer", 1, 1.0, channels, frames).is_worth_a_gate is expected
+    assert LayerTime("layer", 1, 1.0, channels, frames, None).is_worth_a_gate is expected
+
+
+@pytest.mark.parametrize(
+    ("half", "idle", "undecided"),
+    [
+        (half(0.6, 0.9), (), ()),
+        (half(0.1, 0.3), ("time",), ()),
+        (half(0.4, 0.8), (), ("time",)),
+        (half(0.2, 0.6), ("time",), ("time",)),
+    ],
+)
+def test_where_it_is_uncertain_the_median_decides(
+    half: Half, idle: tuple[str, ...], undecided: tuple[str, ...]
+) -> None:
+    table = layer_table(subject_of("tsn"), torch.float32, 1, Pace(1, 0))
+    layer = LayerTime("layer", 1, 2.0, None, half, None)
+    (found,) = times_of(dataclasses.replace(table, layers=(layer,))).layers
+    assert (found.idle, found.undecided) == (idle, undecided)
+    assert (found.full_ms, found.channels_ms, found.frames_ms) == (2.0, None, half.ms)
+
+
+def test_the_answer_is_of_every_layer_that_can_have_a_gate() -> None:
+    config, clip = at_scale("tsn", "desk", SIZE)
+    asked = question(config, clip, VaRedSettings(gate_layers=("layer4",)), 1)
+    found = answer(Question.model_validate_json(asked.model_dump_json()), num_rounds=5)
+    names = {layer.name for layer in subject_of("tsn").policy.costs.layers}
+    assert names <= {layer.layer for layer in found.layers}
+    assert (found.num_threads, found.dtype, found.num_rounds) == (1, "float32", 5)
+
+
+def test_what_changes_a_layers_time_changes_the_question() -> None:
+    config, clip = at_scale("tsn", "desk", SIZE)
+    keys = {
+        question(config, clip, VaRedSettings(**vared), threads).key
+        for vared in ({}, {"cheap": "depthwise"}, {"placement": "before"})
+        for threads in (1, 2)
+    }
+    assert len(keys) == 6
+    same = question(config, clip, VaRedSettings(gate_width=4, axes=("time",)), 1)
+    assert same.key == question(config, clip, VaRedSettings(), 1).key
 
 
 # The whole

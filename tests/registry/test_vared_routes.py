@@ -187,7 +187,7 @@ def test_gates_stand_where_they_are_named(make_recognizer: Make) -> None:
     assert left == set(everywhere.converted) - set(wanted)
     with pytest.raises(ValueError, match=r"no layer's name contains 'layer9' of `gate_layers`"):
         adapt(copy.deepcopy(dense), VaRedSettings(gate_layers=("layer2", "layer9")), example)
-    with pytest.raises(ValueError, match=r"must be all, or a list .* got 'some'"):
+    with pytest.raises(ValueError, match=r"must be all, auto, a list .* got 'some'"):
         VaRedSettings(gate_layers="some")
 
 
