@@ -177,8 +177,13 @@ def _only_cheapest(kept_LS: Tensor) -> Tensor:
 
 def gate_macs(num_inputs: int, pooling: int, width: int, num_outputs: int, norm: str) -> int:
     """Multiply-adds of a gate: pooling, two fully connected layers and its normalisation."""
-    per_hidden = {"layer": 5, "batch": 2, "none": 0}[norm]
-    return pooling + num_inputs * width + per_hidden * width + width * num_outputs
+    normalisation = {
+        "layer": 5 * width,
+        "batch": 2 * width,
+        "running": num_inputs,
+        "none": 0,
+    }[norm]
+    return pooling + num_inputs * width + normalisation + width * num_outputs
 
 
 def gate_inputs(gate_input: GateInput, num_channels: int, num_frames: int) -> int:

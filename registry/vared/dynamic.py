@@ -93,13 +93,17 @@ class DynamicConv(nn.Module):
         return self._skip(x, decision)
 
     def _decide(self, x: Tensor) -> Decision:
+        # clips that gates at rest see are judged by what was seen before
+        watches = self.training and not self.policy.frozen
         forced = self.policy.forced(self.index, self.gate.num_branches)
         if forced is not None:
+            if watches:
+                self.gate.watch(self._clips_first(x))
             if self.policy.runs_gates:
                 self.gate(self._clips_first(x))
             return Decision(forced.channel.to(x), forced.time.to(x))
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.policy.frozen):
-            decision = Decision(*self.gate(self._clips_first(x)))
+            decision = Decision(*self.gate(self._clips_first(x), watches))
         # while gates learn, every branch needs its gradient
         if self.hardens and (self.policy.frozen or not self.training):
             return decision.hardened()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .cost import gate_inputs
 from .settings import GateInput, VaRedSettings
+from .standard import Standard
 
 ALL_OFF_WEIGHT = 0.1
 """Weight of the cheapest branch where a gate closes all of them (ours; the paper's is unknown)."""
@@ -66,6 +67,7 @@ class Gate(nn.Module):
         self.stride = settings.gate_stride
         self.normalise = settings.normalise
         num_inputs = gate_inputs(self.input, num_channels, num_frames)
+        self.standard = Standard(num_inputs) if settings.gate_norm == "running" else None
         self.squeeze = nn.Linear(num_inputs, settings.gate_width)
         self.norm = _gate_norm(settings)
         self.excite = nn.Linear(settings.gate_width, sum(num_branches))
@@ -88,17 +90,34 @@ class Gate(nn.Module):
         with torch.no_grad():
             self.excite.bias.copy_(torch.tensor(beta))
 
-    def forward(self, x_NCTHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x_NCTHW: Tensor, watches: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Return weights (N, S_channel) and (N, S_time), and the pre-activations of both (N, S).
 
         An axis with a single branch always weighs 1.
+
+        Args:
+            x_NCTHW: The layer's input.
+            watches: Also take these clips into the statistics that later ones are judged by.
         """
-        seen = pool(self._sampled(x_NCTHW), self.input)
+        seen = self._standardised(pool(self._sampled(x_NCTHW), self.input), watches)
         hidden = torch.tanh(self.norm(self.squeeze(seen)))
         u = self.excite(hidden)
         weights = self.activation(u)
         channel, time = weights.split(self.num_branches, dim=1)
         return self._finish(channel), self._finish(time), u
+
+    def watch(self, x_NCTHW: Tensor) -> None:
+        """Take clips into the statistics and decide nothing; nothing at all without statistics."""
+        if self.standard is not None:
+            self.standard.watch(pool(self._sampled(x_NCTHW.detach()), self.input))
+
+    def _standardised(self, seen: Tensor, watches: bool) -> Tensor:
+        if self.standard is None:
+            return seen
+        standardised: Tensor = self.standard(seen)
+        if watches:
+            self.standard.watch(seen)
+        return standardised
 
     def _sampled(self, x: Tensor) -> Tensor:
         # a slice of all would cost a copy of the gradient

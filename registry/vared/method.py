@@ -81,9 +81,20 @@ class _VaRed(Method):
         return Prepared(
             recognizer,
             hooks=[BudgetHook(budget, settings.training.control)],
-            paramwise={"vared": {"lr_mult": settings.training.gate_lr, "decay_mult": 0.0}},
+            paramwise=_paramwise(settings.training),
             notes=_notes(surgery, gating_of(settings, self.times)),
         )
+
+
+def _paramwise(training: TrainingSettings) -> dict[str, dict[str, float]]:
+    """Of the keys that a parameter's name contains, the longest counts."""
+    lr_mult = training.gate_lr
+    gates = {"lr_mult": lr_mult, "decay_mult": 0.0}
+    return {
+        "vared": gates,
+        "gate.excite.weight": gates | {"lr_mult": lr_mult * training.reaction_lr},
+        "gate.excite.bias": gates | {"lr_mult": lr_mult * training.bias_lr},
+    }
 
 
 def _notes(surgery: Surgery, gating: Gating) -> list[str]:

@@ -108,8 +108,10 @@ class VaRedSettings(Settings):
         " the largest live one alone (ours)",
     )
     gate_width: int = Field(16, ge=1, description="hidden units of a gate (ours)")
-    gate_norm: Literal["layer", "batch", "none"] = Field(
-        "layer", description="normalisation inside a gate (recalled: batch; the default is ours)"
+    gate_norm: Literal["layer", "batch", "running", "none"] = Field(
+        "layer",
+        description="normalisation inside a gate (recalled: batch; the default is ours); running:"
+        " of what it sees, by the clips seen in training so far (ours)",
     )
     gate_input: GateInput = Field(
         "mean",
@@ -221,9 +223,22 @@ class LossSettings(Settings):
 class TrainingSettings(ControlSettings, LossSettings):
     """How gates are trained: the losses, their learning rate, and the control."""
 
-    added = ControlSettings.added | LossSettings.added
+    added = ControlSettings.added | LossSettings.added | {"reaction_lr", "bias_lr"}
 
     gate_lr: float = Field(10.0, gt=0, description="learning rate of gates, times the base (ours)")
+    reaction_lr: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="learning rate of a gate's last weights, by which it reacts to the clip, times"
+        " that of its biases (ours)",
+    )
+
+    bias_lr: float = Field(
+        1.0,
+        gt=0,
+        description="learning rate of beta, by which gates move for all clips alike (ours)",
+    )
 
     @model_validator(mode="after")
     def _has_a_teacher(self) -> Self:

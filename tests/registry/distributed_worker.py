@@ -29,7 +29,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
 
     model = tsm_config() | {
         "type": "AdaptiveRecognizer2D",
-        "vared": {"num_frames": FRAMES, "size": SIZE},
+        "vared": {"num_frames": FRAMES, "size": SIZE, "gate_norm": "running"},
     }
     config = run_config(model, folder / "run", epochs=3)
     del config["custom_imports"]

@@ -74,7 +74,13 @@ class Ended:
     reported: list[dict[str, float]]
 
 
-def open_trial(recognizer: str, method: str, *losses: str) -> tuple[Prepared, Splits]:
+CHOICES: dict[str, dict[str, Any]] = {
+    "distil": {"training": TRAINING | {"distil": 1.0}},
+    "running": {"gate_norm": "running"},
+}
+
+
+def open_trial(recognizer: str, method: str, choice: str = "") -> tuple[Prepared, Splits]:
     """Everything anew, as another process would."""
     entry, source = RECOGNIZERS.load(recognizer), DATASETS.load("motion")
     drawn = source.settings_type(
@@ -86,8 +92,8 @@ def open_trial(recognizer: str, method: str, *losses: str) -> tuple[Prepared, Sp
         "width": 0.125
     }
     chosen = METHODS.load(method)
-    training = TRAINING | dict.fromkeys(losses, 1.0)
-    settings = chosen.settings_type(**({"training": training} if chosen.takes_budget else {}))
+    own = {"training": TRAINING} | CHOICES.get(choice, {}) if chosen.takes_budget else {}
+    settings = chosen.settings_type(**own)
     torch.manual_seed(SEED)
     budget = 0.75 if chosen.takes_budget else None
     example = example_input(entry.input_format, FRAMES, SIZE)
@@ -179,6 +185,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Uni
 
 
 DENSE, GATED, DISTILLED = ("tsm", "dense"), ("tsm", "vared"), ("tsm", "vared", "distil")
+STANDARDISED = ("tsm", "vared", "running")
 
 
 def test_gates_pass_through_all_phases_inside_epochs(uninterrupted) -> None:
@@ -194,6 +201,7 @@ def test_gates_pass_through_all_phases_inside_epochs(uninterrupted) -> None:
         (DENSE, (4, 2)),
         (GATED, (1,) * STEPS),  # after each step: in every phase, at every epoch's end, at the end
         (DISTILLED, (4,)),  # while gates learn beside a teacher
+        (STANDARDISED, (1, 3, 3)),  # in each phase of its statistics
         (("r2plus1d", "dense"), (4, 3)),
     ],
     ids=lambda value: "-".join(map(str, value)),

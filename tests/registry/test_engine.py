@@ -22,6 +22,7 @@ from registry.vared.engine.values import Copies, Value
 from registry.vared.gate import Gate, pool
 from registry.vared.recognizer import adapt
 from registry.vared.settings import VaRedSettings
+from registry.vared.standard import Standard
 
 Make = Callable[[str], tuple[nn.Module, Tensor]]
 TOLERANCE = 1e-5
@@ -37,6 +38,8 @@ SETTINGS = {
     "stride": VaRedSettings(gate_stride=3, keep="first"),
     "motion-scale": VaRedSettings(gate_input="motion", cheap="scale"),
     "motion-first-3": VaRedSettings(gate_input="motion", keep="first", search_space=3),
+    "running-motion": VaRedSettings(gate_norm="running", gate_input="motion"),
+    "running-frames": VaRedSettings(gate_norm="running", gate_input="frames", normalise=True),
     "batch-frames": VaRedSettings(gate_norm="batch", gate_input="frames", normalise=True),
 }
 
@@ -53,6 +56,9 @@ def adapted(make: Make, name: str, vared: VaRedSettings) -> tuple[nn.Module, Ten
         if isinstance(module, Gate):
             nn.init.normal_(module.excite.weight, std=1.0)
             nn.init.normal_(module.excite.bias, mean=0.3, std=0.6)
+        if isinstance(module, Standard):
+            nn.init.normal_(module.mean, mean=0.5)
+            nn.init.uniform_(module.variance, 0.1, 2)
     contrast = torch.tensor([0.1, 1.0, 5.0]).view(-1, *[1] * (example.dim() - 1))
     return recognizer.eval(), contrast * (0.5 + torch.randn(3, *example.shape[1:]))
 

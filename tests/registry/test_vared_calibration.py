@@ -54,7 +54,7 @@ def test_a_budget_below_the_floor_ends_at_the_floor(
     assert reached == pytest.approx(recognizer.vared.costs.floor(), rel=0.01)
 
 
-@pytest.mark.parametrize("norm", ["layer", "batch"])
+@pytest.mark.parametrize("norm", ["layer", "batch", "running"])
 def test_gates_are_shifted_for_a_while_and_then_as_before_to_the_bit(
     make_recognizer: Callable[[str], tuple[nn.Module, Tensor]], norm: Any
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from registry.vared.calibration import DEPTH
 from registry.vared.controller import BudgetHook, Controller
@@ -23,6 +24,7 @@ from registry.vared.loss import AdaptiveLoss
 from registry.vared.policy import Decision, Policy
 from registry.vared.rebuild import Rebuild, kept_sizes
 from registry.vared.settings import LossSettings, VaRedSettings
+from registry.vared.standard import HORIZON, Standard
 
 
 def reference(
@@ -163,7 +165,7 @@ def test_where_all_branches_close_the_cheapest_stays() -> None:
     torch.testing.assert_close(channel, torch.tensor([[0.0, ALL_OFF_WEIGHT]]).expand(3, 2))
 
 
-@pytest.mark.parametrize("norm", ["layer", "batch", "none"])
+@pytest.mark.parametrize("norm", ["layer", "batch", "running", "none"])
 @pytest.mark.parametrize("keep", ["mean", "frames", "motion"])
 def test_normalised_weights_sum_to_one(norm: str, keep: str) -> None:
     channel, time, _ = gate(normalise=True, gate_norm=norm, gate_input=keep)(
@@ -171,6 +173,58 @@ def test_normalised_weights_sum_to_one(norm: str, keep: str) -> None:
     )
     torch.testing.assert_close(channel.sum(1), torch.ones(5))
     torch.testing.assert_close(time.sum(1), torch.ones(5))
+
+
+@given(
+    num_batches=st.integers(1, HORIZON),
+    size=st.integers(1, 6),
+    offset=st.sampled_from([0.0, 3.0, -100.0]),
+    seed=st.integers(0, 2**20),
+)
+def test_the_first_batches_give_the_mean_and_variance_of_all_their_clips(
+    num_batches: int, size: int, offset: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    seen = offset + torch.randn(num_batches, size, 3, generator=generator)
+    standard = Standard(3)
+    for batch in seen:
+        standard.watch(batch)
+    clips = seen.double().flatten(0, 1)
+    torch.testing.assert_close(standard.mean.double(), clips.mean(0), rtol=1e-5, atol=1e-5)
+    variance = clips.var(0, unbiased=False)
+    torch.testing.assert_close(standard.variance.double(), variance, rtol=1e-3, atol=1e-4)
+
+
+def test_later_batches_push_out_the_first_ones() -> None:
+    standard = Standard(1)
+    for level in (100.0, 5.0):
+        for _ in range(10 * HORIZON):
+            standard.watch(level + torch.tensor([[-1.0], [1.0]]))
+    torch.testing.assert_close(standard.mean, torch.tensor([5.0]), rtol=0, atol=0.01)
+    torch.testing.assert_close(standard.variance, torch.tensor([1.0]), rtol=0.5, atol=0)
+
+
+@given(
+    choice=st.sampled_from(["mean", "frames", "motion"]),
+    num_others=st.integers(1, 5),
+    scale=st.sampled_from([0.0, 1.0, 1000.0]),
+    seed=st.integers(0, 2**20),
+)
+def test_with_running_statistics_a_clip_is_judged_alone(
+    choice: str, num_others: int, scale: float, seed: int
+) -> None:
+    judging = gate(gate_norm="running", gate_input=choice).train()
+    nn.init.normal_(judging.excite.weight)
+    generator = torch.Generator().manual_seed(seed)
+    judging.watch(torch.randn(4, 6, 4, 3, 3, generator=generator))
+    clip = torch.randn(1, 6, 4, 3, 3, generator=generator)
+    others = scale * torch.randn(num_others, 6, 4, 3, 3, generator=generator)
+    alone = judging(clip)
+    together = judging(torch.cat([clip, others]), watches=True)
+    for one, first in zip(alone, together, strict=True):
+        torch.testing.assert_close(one[0], first[0])
+    # the others count for later clips only
+    assert (judging(clip)[2] != alone[2]).any()
 
 
 def layer_cost(macs: int, channels: int, frames: int) -> LayerCost:

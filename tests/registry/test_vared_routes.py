@@ -19,6 +19,7 @@ from registry.tables import RECOGNIZERS
 from registry.vared.gate import Gate
 from registry.vared.recognizer import adapt
 from registry.vared.settings import VaRedSettings
+from registry.vared.standard import Standard
 
 Make = Callable[[str], tuple[nn.Module, Tensor]]
 TOLERANCE = 1e-5
@@ -34,6 +35,7 @@ SETTINGS = {
     "time": VaRedSettings(axes=("time",)),
     "channel": VaRedSettings(axes=("channel",), gate_norm="batch", gate_input="frames"),
     "motion": VaRedSettings(gate_input="motion"),
+    "running": VaRedSettings(gate_norm="running", gate_input="motion", gate_stride=2),
 }
 
 
@@ -46,6 +48,9 @@ def adapted(make: Make, name: str, vared: VaRedSettings) -> tuple[nn.Module, nn.
         if isinstance(module, Gate):  # gates that disagree from clip to clip
             nn.init.normal_(module.excite.weight, std=1.0)
             nn.init.normal_(module.excite.bias, mean=0.3, std=0.6)
+        if isinstance(module, Standard):
+            nn.init.normal_(module.mean, mean=0.5)
+            nn.init.uniform_(module.variance, 0.1, 2)
     torch.manual_seed(1)
     contrast = torch.tensor([0.1, 1.0, 5.0]).view(-1, *[1] * (example.dim() - 1))
     # not centred at 0: a gate sees means
@@ -103,6 +108,39 @@ def test_full_gates_give_the_dense_output_to_the_bit(make_recognizer: Make, name
         assert torch.equal(recognizer_forward(recognizer, clips), expected)
 
 
+def num_watched(recognizer: nn.Module) -> set[int]:
+    """How many batches the statistics of each gate have seen."""
+    standards = (m for m in recognizer.modules() if isinstance(m, Standard))
+    return {int(standard.num_batches) for standard in standards}
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_full_gates_watch_and_training_stays_the_dense_one_to_the_bit(
+    make_recognizer: Make, name: str
+) -> None:
+    dense, recognizer, clips = adapted(make_recognizer, name, VaRedSettings(gate_norm="running"))
+    recognizer.vared.full = True
+    for model in (dense, recognizer):
+        recognizer_forward(model.train(), clips).square().sum().backward()
+    assert num_watched(recognizer) == {1}
+    trained = dict(recognizer.named_parameters())
+    for path, parameter in dense.named_parameters():
+        assert torch.equal(trained[path].grad, parameter.grad)
+    for path, buffer in dense.named_buffers():
+        assert torch.equal(recognizer.get_buffer(path), buffer)
+
+
+def test_statistics_move_while_gates_learn_and_rest_when_they_do(make_recognizer: Make) -> None:
+    _, recognizer, clips = adapted(make_recognizer, "tsm", VaRedSettings(gate_norm="running"))
+    recognizer_forward(recognizer, clips)
+    assert num_watched(recognizer) == {0}
+    recognizer_forward(recognizer.train(), clips).sum().backward()
+    assert num_watched(recognizer) == {1}
+    recognizer.vared.frozen = True
+    recognizer_forward(recognizer, clips)
+    assert num_watched(recognizer) == {1}
+
+
 @pytest.mark.parametrize("name", RECOGNIZERS)
 def test_only_gates_and_cheap_operations_are_new_in_the_state(
     make_recognizer: Make, name: str
@@ -135,12 +173,15 @@ def test_a_route_costs_what_two_counters_see(
         assert layers == count(dense, clips[:1], recognizer_forward).total
 
 
-@pytest.mark.parametrize(("gate_input", "stride"), [("mean", 1), ("motion", 1), ("mean", 4)])
+@pytest.mark.parametrize(
+    ("gate_input", "stride", "norm"),
+    [("mean", 1, "layer"), ("motion", 1, "running"), ("mean", 4, "layer")],
+)
 @pytest.mark.parametrize("name", RECOGNIZERS)
 def test_learnt_routes_cost_what_runs(
-    make_recognizer: Make, name: str, gate_input: Any, stride: int
+    make_recognizer: Make, name: str, gate_input: Any, stride: int, norm: Any
 ) -> None:
-    vared = VaRedSettings(gate_input=gate_input, gate_stride=stride)
+    vared = VaRedSettings(gate_input=gate_input, gate_stride=stride, gate_norm=norm)
     _, recognizer, clips = adapted(make_recognizer, name, vared)
     ledgers = [count(recognizer, clip[None], recognizer_forward) for clip in clips]
     both_paths(recognizer, clips)

@@ -21,6 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from ..gate import ALL_OFF_WEIGHT, Gate
 from ..settings import GateInput
+from ..standard import Standard
 from .filters import affine
 from .values import Value
 
@@ -144,6 +145,8 @@ class ClipGate:
             scale, shift = (_array(t) for t in affine(gate.norm))
             weight, bias = self.squeeze
             self.squeeze = (weight * scale[:, None], bias * scale + shift)
+        if gate.standard is not None:
+            self.squeeze = _behind(gate.standard, *self.squeeze)
 
     def __call__(self, seen: Array) -> Route:
         """Return the weights for a clip of whose input the gate sees this: see `pooled`."""
@@ -169,6 +172,12 @@ class ClipGate:
             total = sum(values)
             return tuple(value / total for value in values)
         return tuple(values)
+
+
+def _behind(standard: Standard, weight: Array, bias: Array) -> tuple[Array, Array]:
+    """Fold what stands before a fully connected layer into it."""
+    folded = weight / np.sqrt(_array(standard.variance) + np.float32(standard.eps))
+    return folded, bias - folded @ _array(standard.mean)
 
 
 def _layer_norm(hidden: Array, weight: Array, bias: Array, eps: float) -> Array:
