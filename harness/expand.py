@@ -67,9 +67,21 @@ def manifests(sweep: Sweep, data_root: Path | None) -> Manifests:
             found[entry.label] = source.manifest(settings, data_root)
         except (ValueError, OSError) as error:
             problems.append(f"`datasets[{number}]` ({entry.label}): {error}")
+    problems += _counted_twice(sweep, found)
     if problems:
         raise BudgetsError(sweep.name, problems)
     return found
+
+
+def _counted_twice(sweep: Sweep, found: Manifests) -> Iterator[str]:
+    """Data sets of a pool with the same clips: they would count as two runs, and are one."""
+    seen: dict[tuple[str, str], str] = {}
+    for number, entry in enumerate(sweep.datasets):
+        if entry.pool and entry.label in found:
+            first = seen.setdefault((entry.pool, found[entry.label].digest), entry.label)
+            if first != entry.label:
+                rule = f"must differ from all others in {entry.pool}, but has the clips of {first}"
+                yield f"`datasets[{number}]` ({entry.label}) {rule}"
 
 
 def trials_of(sweep: Sweep, found: Manifests) -> list[Trial]:

@@ -185,6 +185,13 @@ def test_pooled_data_sets_are_one_cell_with_a_run_each(pooled: dict[str, Any]) -
     }
 
 
+def test_a_pool_does_not_count_the_same_clips_twice(pooled: dict[str, Any]) -> None:
+    first, *_, last = (entry for entry in pooled["datasets"] if isinstance(entry, dict))
+    last["num_classes"] = first["num_classes"]
+    with pytest.raises(BudgetsError, match=f"{last['label']}.* has the clips of {first['label']}"):
+        expand(parse(pooled))
+
+
 def test_a_pool_is_called_like_no_data_set_outside_of_it(pooled: dict[str, Any]) -> None:
     pooled["datasets"][0] = {"name": "clips", "label": "parts"}
     with pytest.raises(BudgetsError, match="parts is both a `pool:` and a data set outside of it"):
