@@ -17,6 +17,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+
+# a busy machine is no reason to fail
+settings.register_profile("any pace", deadline=None)
+settings.load_profile("any pace")
 
 # before any test imports it: its assertions tell what they compared
 pytest.register_assert_rewrite("jobs.testing")
