@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ import torch
 from ._mmaction import import_mmaction
 from .checkpoint import Keeper, kept
 from .interfaces import Prepared, Splits
+from .optimiser import optimiser_settings
 
 import_mmaction()
 
@@ -87,7 +88,7 @@ def train(
         work_dir=str(folder),
         train_dataloader=_loader(splits, recipe.batch),
         train_cfg=_loop(recipe, keeper),
-        optim_wrapper=_optimiser(recipe, prepared.paramwise),
+        optim_wrapper=optimiser_settings(recipe.lr, recipe.weight_decay, dict(prepared.paramwise)),
         param_scheduler=_schedule(recipe, recipe.epochs * steps_per_epoch),
         custom_hooks=[*prepared.hooks, epochs.wait, epochs],
         default_hooks=_QUIET,
@@ -125,22 +126,6 @@ def _loader(splits: Splits, batch: int) -> dict[str, Any]:
         "sampler": {"type": "DefaultSampler", "shuffle": True},
         "drop_last": len(splits.train) >= batch,  # type: ignore[arg-type]
         "collate_fn": {"type": "pseudo_collate"},
-    }
-
-
-def _optimiser(recipe: Recipe, paramwise: Mapping[str, dict[str, float]]) -> dict[str, Any]:
-    return {
-        "optimizer": {
-            "type": "AdamW",
-            "lr": recipe.lr,
-            "weight_decay": recipe.weight_decay,
-            "fused": True,  # one pass over all parameters: gates bring many small ones
-        },
-        "paramwise_cfg": {
-            "norm_decay_mult": 0.0,
-            "bias_decay_mult": 0.0,
-            "custom_keys": dict(paramwise),
-        },
     }
 
 

@@ -1,93 +1,188 @@
 """Blend copies on both axes at once: small matrices in place of passes over feature maps. Ours.
 
-Shape legend: N clips, S branches, G groups of channels or frames, P periods of frames.
+A blend of copies is linear in groups of channels and of frames. Training needs a product or two
+forward and a few backward, and keeps nothing of it but the full computation, which its activation
+kept already; what each axis alone would give is never stored.
+
+Shape legend: N clips, S branches, G groups of channels or frames, P periods of frames, L length of
+an axis, K what is left of a clip; z has five axes, clips first.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .frames import first_frames
+from .moves import Factors, Moves, channel_moves, frame_moves
 from .settings import Axis
 
 
-def copy_sources(axis: Axis, factors: tuple[int, ...]) -> Tensor:
+@dataclass(frozen=True)
+class CopyPlan:
+    """What is fixed about one layer's blend.
+
+    Args:
+        channel_factors: Reductions on offer, ascending from 1.
+        time_factors: Likewise.
+        num_channels: Of the layer's output.
+        num_frames: Likewise.
+        mirrored: Which frames are kept: see `frames`.
+    """
+
+    channel_factors: Factors
+    time_factors: Factors
+    num_channels: int
+    num_frames: int
+    mirrored: bool
+
+
+def blend_copies(
+    z: Tensor, plan: CopyPlan, weights: tuple[Tensor, Tensor], channel_axis: int
+) -> Tensor | None:
+    """Return the sum over channel branches, then over time branches, in the shape of z.
+
+    Args:
+        z: The full computation.
+        plan: Of its layer.
+        weights: (N, S_channel) and (N, S_time).
+        channel_axis: 1 (NCTHW) or 2 (NTCHW).
+
+    Returns:
+        None where a number of groups does not divide its axis.
+    """
+    if plan.num_channels % plan.channel_factors[-1] or plan.num_frames % plan.time_factors[-1]:
+        return None
+    if not z.is_contiguous():
+        last = z.movedim(channel_axis, -1).contiguous()
+        moves = _channel_moves(plan, z.device)
+        mixed: Tensor = _InTurn.apply(last, *weights[::-1], _frames(plan, z.device), moves)  # type: ignore[no-untyped-call]
+        return mixed.movedim(-1, channel_axis)
+    blended: Tensor
+    if channel_axis == 2:
+        blended = _AtOnce.apply(z, *weights, _joint(plan, z.device))  # type: ignore[no-untyped-call]
+    else:
+        moves = _frame_moves(plan, z.device)
+        blended = _InTurn.apply(z, *weights, _channels(plan, z.device), moves)  # type: ignore[no-untyped-call]
+    return blended
+
+
+class _AtOnce(torch.autograd.Function):
+    """Both axes by one matrix: groups of frames and of channels lie side by side in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, channel: Tensor, time: Tensor, basis: Tensor) -> Tensor:
+        pairs = (channel[:, :, None] * time[:, None, :]).flatten(1)
+        mix = _matrices(pairs, basis)
+        ctx.save_for_backward(z, channel, time, mix, basis)
+        return torch.bmm(mix, _rows(z, mix)).view(z.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        z, channel, time, mix, basis = ctx.saved_tensors
+        dy = _rows(grads[0].contiguous(), mix)
+        dz = torch.bmm(mix.mT, dy).view(z.shape)
+        if not any(ctx.needs_input_grad[1:3]):
+            return dz, None, None, None
+        pairs = _weights_of(torch.bmm(dy, _rows(z, mix).mT), basis, len(z))
+        pairs = pairs.view(len(z), channel.shape[1], time.shape[1])
+        d_channel = torch.bmm(pairs, time[:, :, None])[:, :, 0]
+        return dz, d_channel, torch.bmm(channel[:, None], pairs)[:, 0], None
+
+
+class _InTurn(torch.autograd.Function):
+    """One axis by matrices, then the other by moves along it.
+
+    The axis of the matrices is the outer one in memory, frames or channels; `moves` knows the other
+    axis. Both commute, so that no gradient needs what lies between them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, z: Tensor, outer: Tensor, inner: Tensor, basis: Tensor, moves: Moves
+    ) -> Tensor:
+        mix = _matrices(outer, basis)
+        ctx.save_for_backward(z, inner, mix, basis)
+        ctx.moves = moves
+        return moves.blend(torch.bmm(mix, _rows(z, mix)).view(z.shape), inner)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        z, inner, mix, basis = ctx.saved_tensors
+        dy = grads[0].contiguous()
+        between = _rows(ctx.moves.blend_back(dy, inner), mix)
+        dz = torch.bmm(mix.mT, between).view(z.shape)
+        d_outer = d_inner = None
+        if ctx.needs_input_grad[1]:
+            d_outer = _weights_of(torch.bmm(between, _rows(z, mix).mT), basis, len(z))
+        if ctx.needs_input_grad[2]:
+            d_inner = ctx.moves.dots(torch.bmm(mix.mT, _rows(dy, mix)).view(z.shape), z)
+        return dz, d_outer, d_inner, None, None
+
+
+def _matrices(weights_NS: Tensor, basis: Tensor) -> Tensor:
+    """Return (N*P, G, G): for each clip and period its weights' sum of the basis (S, P, G, G)."""
+    return (weights_NS @ basis.flatten(1)).view(-1, *basis.shape[2:])
+
+
+def _weights_of(matrices: Tensor, basis: Tensor, num_clips: int) -> Tensor:
+    """Return (N, S), the transpose of `_matrices`."""
+    return matrices.view(num_clips, -1) @ basis.flatten(1).T
+
+
+def _rows(z: Tensor, mix: Tensor) -> Tensor:
+    """Return (N*P, G, K): contiguous z as the rows that each matrix mixes."""
+    return z.view(*mix.shape[:2], -1)
+
+
+@lru_cache(maxsize=512)
+def _joint(plan: CopyPlan, device: torch.device) -> Tensor:
+    """Basis (S_channel * S_time, P, G, G) of both axes, frames outside, G = G_time * G_channel."""
+    frames, channels = _frames(plan, device), _channels(plan, device)[:, 0]
+    joint = torch.einsum("tpab,scd->stpacbd", frames, channels)
+    num_groups = frames.shape[2] * channels.shape[1]
+    return joint.reshape(-1, frames.shape[1], num_groups, num_groups)
+
+
+@lru_cache(maxsize=512)
+def _channels(plan: CopyPlan, device: torch.device) -> Tensor:
+    """Basis (S, 1, G, G) of groups of channels."""
+    return _sources("channel", plan.channel_factors, device)[:, None]
+
+
+@lru_cache(maxsize=512)
+def _frames(plan: CopyPlan, device: torch.device) -> Tensor:
+    """Basis (S, P, G, G) of groups of frames, period by period."""
+    period = plan.time_factors[-1]
+    num_periods = plan.num_frames // period
+    kept_first = _sources("time", plan.time_factors, device)[:, None]
+    if not plan.mirrored:
+        return kept_first.expand(-1, num_periods, -1, -1)
+    first = first_frames(plan.num_frames, period) // period
+    kept_last = kept_first.flip(2, 3)
+    return torch.cat([kept_first] * first + [kept_last] * (num_periods - first), 1)
+
+
+@lru_cache(maxsize=512)
+def _channel_moves(plan: CopyPlan, device: torch.device) -> Moves:
+    return channel_moves(plan.num_channels, plan.channel_factors, device)
+
+
+@lru_cache(maxsize=512)
+def _frame_moves(plan: CopyPlan, device: torch.device) -> Moves:
+    return frame_moves(plan.num_frames, plan.time_factors, device, mirrored=plan.mirrored)
+
+
+def _sources(axis: Axis, factors: Factors, device: torch.device) -> Tensor:
     """Return ones at [branch, group, source]: the group of channels or frames that is copied."""
     num = factors[-1]
-    sources = torch.zeros(len(factors), num, num)
+    sources = torch.zeros(len(factors), num, num, device=device)
     for branch, factor in enumerate(factors):
         for group in range(num):
             kept = group % (num // factor) if axis == "channel" else group - group % factor
             sources[branch, group, kept] = 1
     return sources
-
-
-def blend_copies(
-    z: Tensor,
-    sources: tuple[Tensor, Tensor],
-    weights: tuple[Tensor, Tensor],
-    channel_axis: int,
-    *,
-    mirrored: bool,
-) -> Tensor | None:
-    """Blend all branches of both axes, as products with one small matrix a clip.
-
-    A blend of copies is linear in groups of channels and of frames, so that training needs one
-    matrix product forward and two backward instead of a dozen passes over the feature map.
-
-    Args:
-        z: The full computation, five axes.
-        sources: Of channels and of frames, (S, G, G) each: see `copy_sources`.
-        weights: (N, S_channel) and (N, S_time).
-        channel_axis: 1 (NCTHW) or 2 (NTCHW).
-        mirrored: Which frames are kept: see `frames`.
-
-    Returns:
-        The sum over channel branches, then over time branches; None where a number of groups does
-        not divide its axis.
-    """
-    groups = (sources[0].shape[1], sources[1].shape[1])
-    sizes = (z.shape[channel_axis], z.shape[3 - channel_axis])
-    if any(size % group for size, group in zip(sizes, groups, strict=True)):
-        return None
-    channels = torch.einsum("ns,sgh->ngh", weights[0], sources[0].to(z))
-    frames = torch.einsum("ns,sgh->ngh", weights[1], sources[1].to(z))
-    frames = _over_periods(frames, sizes[1], mirrored)
-    if channel_axis == 2:
-        return _blend_ntchw(z, channels, frames)
-    return _blend_ncthw(z, channels, frames)
-
-
-def _over_periods(frames_NGG: Tensor, num_frames: int, mirrored: bool) -> Tensor:
-    """Return (N, P, G, G): one matrix for all periods (P = 1), or one for each, mirrored."""
-    if not mirrored:
-        return frames_NGG[:, None]
-    period = frames_NGG.shape[1]
-    first = first_frames(num_frames, period) // period
-    flipped = frames_NGG.flip(1, 2)
-    return torch.stack([frames_NGG] * first + [flipped] * (num_frames // period - first), 1)
-
-
-def _blend_ntchw(z: Tensor, channels_NGG: Tensor, frames_NPGG: Tensor) -> Tensor:
-    """One product for both axes: groups of frames and of channels lie side by side in memory."""
-    period = frames_NPGG.shape[2]
-    num_groups = channels_NGG.shape[1] * period
-    mix = torch.einsum("npab,ncd->npacbd", frames_NPGG, channels_NGG)
-    mix = mix.reshape(len(z), -1, num_groups, num_groups)
-    parts = z.reshape(len(z), z.shape[1] // period, num_groups, -1)
-    return (mix @ parts).view(z.shape)
-
-
-def _blend_ncthw(z: Tensor, channels_NGG: Tensor, frames_NPGG: Tensor) -> Tensor:
-    """Channels first, then all frames of a channel by one matrix, groups on its diagonal."""
-    num_frames, num_groups = z.shape[2], frames_NPGG.shape[2]
-    if channels_NGG.shape[1] > 1:
-        parts = z.reshape(len(z), channels_NGG.shape[1], -1)
-        z = (channels_NGG @ parts).view(z.shape)
-    if num_groups > 1:
-        repeats = torch.eye(num_frames // num_groups).to(z)
-        each = frames_NPGG.expand(-1, len(repeats), -1, -1)
-        mix = torch.einsum("ij,niab->niajb", repeats, each)
-        z = (mix.reshape(-1, 1, num_frames, num_frames) @ z.flatten(3)).view(z.shape)
-    return z

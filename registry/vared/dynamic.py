@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .copies import blend_copies
+from .copies import CopyPlan, blend_copies
 from .frames import kept_frames
 from .gate import Gate
 from .policy import Decision, Policy
@@ -40,6 +40,12 @@ class Stage:
     norm: str | None = None
     act: str | None = None
     shift: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that are there."""
+        every = (self.conv, self.norm, self.act, self.shift)
+        return tuple(name for name in every if name is not None)
 
 
 class DynamicConv(nn.Module):
@@ -74,6 +80,7 @@ class DynamicConv(nn.Module):
         super().__init__()
         self._host = (host,)  # in a tuple: not a child, or its keys would appear twice
         self.stage = stage
+        self._parts = {name: name.split(".") if name else [] for name in stage.names}
         self.index = index
         self.policy = policy
         self.gate = gate
@@ -156,10 +163,14 @@ class DynamicConv(nn.Module):
         conv = self._conv
         axis = 1 if conv.weight.dim() == 5 else 2
         if self.training and self.rebuild_channel.kind == "copy":
-            sources = (self.rebuild_channel.sources, self.rebuild_time.sources)
-            mirrored = self.rebuild_time.mirrors(num_frames)
-            weights = (decision.channel, decision.time)
-            blended = blend_copies(clips, sources, weights, axis, mirrored=mirrored)
+            plan = CopyPlan(
+                self.rebuild_channel.factors,
+                self.rebuild_time.factors,
+                conv.out_channels,
+                num_frames,
+                self.rebuild_time.mirrors(num_frames),
+            )
+            blended = blend_copies(clips, plan, (decision.channel, decision.time), axis)
             if blended is not None:
                 return blended
         clips = self.rebuild_channel(
@@ -209,7 +220,10 @@ class DynamicConv(nn.Module):
 
     def _module(self, name: str) -> Any:
         # looked up at each call: SyncBN conversion and the like replace modules after surgery
-        return self._host[0].get_submodule(name)
+        module: Any = self._host[0]
+        for part in self._parts[name]:
+            module = module._modules[part]
+        return module
 
     @property
     def _conv(self) -> Any:

@@ -5,37 +5,100 @@ Shape legend: N clips, C channels, T frames, D hidden units, S branches of one a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from .cost import gate_inputs
-from .settings import GateInput, VaRedSettings
+from .pooling import pool
+from .settings import VaRedSettings
 from .standard import Standard
+
+Axes = tuple[int, int]
+"""Branches of the channel axis and of the time axis."""
 
 ALL_OFF_WEIGHT = 0.1
 """Weight of the cheapest branch where a gate closes all of them (ours; the paper's is unknown)."""
 
 
-class _LeakyGateActivation(torch.autograd.Function):
-    """max(tanh(u), 0) forward; backward the slope of tanh everywhere.
+class _Weights(torch.autograd.Function):
+    """From normalised hidden units to the weights of both axes, with one backward for all of it.
 
-    The forward is the recalled one, exact zeros included. With its own gradient a closed branch has
-    none and can never open again; lending it the slope of tanh is ours.
+    Written out because a gate is tiny: what it costs in training is the number of calls. The
+    forward is the recalled one, exact zeros included. With its own gradient a closed branch has
+    none and can never open again; lending it the slope of tanh (`leaks`) is ours.
     """
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor) -> Tensor:
-        tanh_u = torch.tanh(u)
-        ctx.save_for_backward(tanh_u)
-        return tanh_u.clamp_min(0)
+    def forward(
+        ctx: Any, units_ND: Tensor, weight_SD: Tensor, bias_S: Tensor, axes: Axes, leaks: bool
+    ) -> tuple[Tensor, ...]:
+        hidden_ND = torch.tanh(units_ND)
+        u_NS = torch.addmm(bias_S, hidden_ND, weight_SD.t())
+        tanh_NS = torch.tanh(u_NS)
+        ctx.save_for_backward(hidden_ND, weight_SD, tanh_NS)
+        ctx.axes, ctx.leaks = axes, leaks
+        ctx.mark_non_differentiable(u_NS)
+        return *_open(tanh_NS, axes).split(axes, 1), u_NS  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (tanh_u,) = ctx.saved_tensors
-        slope: Tensor = 1 - tanh_u * tanh_u
-        return grads[0] * slope
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_ND, weight_SD, tanh_NS = ctx.saved_tensors
+        du_NS = _slope(torch.cat(grads[:-1], 1), tanh_NS)
+        if not ctx.leaks:
+            du_NS *= tanh_NS > 0
+        if 1 in ctx.axes:
+            du_NS *= _choices(ctx.axes, du_NS.device).has_choice_S
+        d_units = _slope(du_NS @ weight_SD, hidden_ND)
+        return d_units, du_NS.t() @ hidden_ND, du_NS.sum(0), None, None
+
+
+def _slope(grad: Tensor, tanh: Tensor) -> Tensor:
+    product: Tensor = torch.ops.aten.tanh_backward.default(grad, tanh)
+    return product
+
+
+def _open(tanh_NS: Tensor, axes: Axes) -> Tensor:
+    """Weights of all branches; the cheapest of an axis opens where all close.
+
+    A single branch always weighs 1.
+    """
+    choices = _choices(axes, tanh_NS.device)
+    weights_NS = tanh_NS.clamp_min(0)
+    if 1 in axes:
+        weights_NS = torch.where(choices.has_choice_S, weights_NS, 1.0)
+    is_closed_NA = (weights_NS @ choices.of_axis_SA <= 0).to(weights_NS)
+    return weights_NS.addmm_(is_closed_NA, choices.rescue_AS)
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """Constants of the branches of both axes.
+
+    Args:
+        of_axis_SA: 1 where a branch belongs to an axis.
+        rescue_AS: What an axis adds to its cheapest branch where all are closed.
+        has_choice_S: False for a single branch.
+    """
+
+    of_axis_SA: Tensor
+    rescue_AS: Tensor
+    has_choice_S: Tensor
+
+
+@lru_cache(maxsize=64)
+def _choices(axes: Axes, device: torch.device) -> _Choices:
+    of_axis_SA = torch.zeros(sum(axes), 2, device=device)
+    rescue_AS = torch.zeros(2, sum(axes), device=device)
+    for axis, start in enumerate((0, axes[0])):
+        of_axis_SA[start : start + axes[axis], axis] = 1
+        rescue_AS[axis, start + axes[axis] - 1] = ALL_OFF_WEIGHT
+    has_choice_S = (of_axis_SA.sum(0) > 1)[of_axis_SA.argmax(1)]
+    return _Choices(of_axis_SA, rescue_AS, has_choice_S)
 
 
 class Gate(nn.Module):
@@ -52,13 +115,12 @@ class Gate(nn.Module):
     """
 
     macs_column = "gate"
-    _rescue: Tensor
 
     def __init__(
         self,
         num_channels: int,
         num_frames: int,
-        num_branches: tuple[int, int],
+        num_branches: Axes,
         settings: VaRedSettings,
     ) -> None:
         super().__init__()
@@ -71,12 +133,7 @@ class Gate(nn.Module):
         self.squeeze = nn.Linear(num_inputs, settings.gate_width)
         self.norm = _gate_norm(settings)
         self.excite = nn.Linear(settings.gate_width, sum(num_branches))
-        self.activation = (
-            _LeakyGateActivation.apply if settings.activation == "leak" else _exact_activation
-        )
-        rescue = torch.zeros(max(num_branches))
-        rescue[-1] = ALL_OFF_WEIGHT
-        self.register_buffer("_rescue", rescue, persistent=False)
+        self.leaks = settings.activation == "leak"
         self._start_near_full(settings)
 
     def _start_near_full(self, settings: VaRedSettings) -> None:
@@ -100,11 +157,12 @@ class Gate(nn.Module):
             watches: Also take these clips into the statistics that later ones are judged by.
         """
         seen = self._standardised(pool(self._sampled(x_NCTHW), self.input), watches)
-        hidden = torch.tanh(self.norm(self.squeeze(seen)))
-        u = self.excite(hidden)
-        weights = self.activation(u)
-        channel, time = weights.split(self.num_branches, dim=1)
-        return self._finish(channel), self._finish(time), u
+        units = self.norm(linear(seen, self.squeeze.weight, self.squeeze.bias))
+        excite = self.excite
+        channel, time, u = _Weights.apply(  # type: ignore[no-untyped-call]
+            units, excite.weight, excite.bias, self.num_branches, self.leaks
+        )
+        return self._normalised(channel), self._normalised(time), u
 
     def watch(self, x_NCTHW: Tensor) -> None:
         """Take clips into the statistics and decide nothing; nothing at all without statistics."""
@@ -123,32 +181,8 @@ class Gate(nn.Module):
         # a slice of all would cost a copy of the gradient
         return x if self.stride == 1 else x[..., :: self.stride, :: self.stride]
 
-    def _finish(self, weights: Tensor) -> Tensor:
-        if weights.shape[1] == 1:
-            return torch.ones_like(weights)
-        closed = weights.detach().amax(1, keepdim=True) <= 0
-        # added, not put in place: the gradient still reaches what closed
-        weights = weights + closed * self._rescue[-weights.shape[1] :]
+    def _normalised(self, weights: Tensor) -> Tensor:
         return weights / weights.sum(1, keepdim=True) if self.normalise else weights
-
-
-def pool(x_NCTHW: Tensor, gate_input: GateInput) -> Tensor:
-    """Return what a gate sees of its layer's input, (N, `gate_inputs`)."""
-    if gate_input == "frames":
-        return x_NCTHW.mean((3, 4)).flatten(1)
-    mean_NC = x_NCTHW.mean((2, 3, 4))
-    return torch.cat([mean_NC, _motion(x_NCTHW)], 1) if gate_input == "motion" else mean_NC
-
-
-def _motion(x_NCTHW: Tensor) -> Tensor:
-    """Mean over space and time of |x_t - x_(t-1)|, (N, C); the same for a clip and its reverse."""
-    if x_NCTHW.shape[2] == 1:
-        return x_NCTHW.new_zeros(x_NCTHW.shape[:2])
-    return (x_NCTHW[:, :, 1:] - x_NCTHW[:, :, :-1]).abs().mean((2, 3, 4))
-
-
-def _exact_activation(u: Tensor) -> Tensor:
-    return torch.tanh(u).clamp_min(0)
 
 
 def _gate_norm(settings: VaRedSettings) -> nn.Module:

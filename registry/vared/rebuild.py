@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from .copies import copy_sources
 from .frames import first_frames, mirrors
 from .settings import Axis, VaRedSettings
 
@@ -88,7 +87,6 @@ class Rebuild(nn.Module):
         self.mirrored = mirrored
         self.unit = settings.one_branch_weighs_one
         self.kind = settings.cheap
-        self.sources = copy_sources(axis, factors)
         self.cheap = nn.ModuleDict()
         for piece, branch, channels in self._rebuilt_pieces(num_channels):
             self.cheap[f"{piece}_{branch}"] = Cheap(settings.cheap, channels)

@@ -19,7 +19,8 @@ from registry.tables import RECOGNIZERS
 from registry.vared.engine import accelerate
 from registry.vared.engine.gates import pooled
 from registry.vared.engine.values import Copies, Value
-from registry.vared.gate import Gate, pool
+from registry.vared.gate import Gate
+from registry.vared.pooling import pool
 from registry.vared.recognizer import adapt
 from registry.vared.settings import VaRedSettings
 from registry.vared.standard import Standard

@@ -15,13 +15,14 @@ from torch import nn
 
 from registry.vared.calibration import DEPTH
 from registry.vared.controller import BudgetHook, Controller
-from registry.vared.copies import blend_copies
+from registry.vared.copies import CopyPlan, blend_copies
 from registry.vared.cost import CostTable, LayerCost
 from registry.vared.frames import kept_frames, mirrors
-from registry.vared.gate import ALL_OFF_WEIGHT, Gate, pool
+from registry.vared.gate import ALL_OFF_WEIGHT, Gate
 from registry.vared.information import mutual_information, route_information
 from registry.vared.loss import AdaptiveLoss
 from registry.vared.policy import Decision, Policy
+from registry.vared.pooling import pool
 from registry.vared.rebuild import Rebuild, kept_sizes
 from registry.vared.settings import LossSettings, VaRedSettings
 from registry.vared.standard import HORIZON, Standard
@@ -73,14 +74,65 @@ def test_blending_follows_the_formula(
     torch.testing.assert_close(y, reference(z, weights[0], vared.factors, 1))
     both = time(y, weights[1], channel_axis=1, size=frames, live=live)
     torch.testing.assert_close(both, reference(y, weights[1], vared.factors, 2, mirrored))
-    for axis in (1, 2):
-        clips = z if axis == 1 else z.transpose(1, 2).contiguous()
-        sources = (channel.sources, time.sources)
-        both_weights = (weights[0], weights[1])
-        whole = mirrors(frames, vared.factors[-1], mirrored)
-        at_once = blend_copies(clips, sources, both_weights, axis, mirrored=whole)
-        if at_once is not None:
-            torch.testing.assert_close(at_once if axis == 1 else at_once.transpose(1, 2), both)
+
+
+LAYOUTS = {
+    "NCTHW": ((0, 1, 2, 3, 4), 1),
+    "NTCHW": ((0, 2, 1, 3, 4), 2),
+    "NCTHW, channels last": ((0, 2, 3, 4, 1), 1),
+    "NTCHW, channels last": ((0, 2, 3, 4, 1), 2),
+}
+"""How a map (N, C, T, H, W) lies in memory, and which axis of five its channels are."""
+
+
+def laid_out(z: torch.Tensor, layout: str) -> torch.Tensor:
+    order, channel_axis = LAYOUTS[layout]
+    z = z.permute(order).contiguous().permute([order.index(axis) for axis in range(5)])
+    return z if channel_axis == 1 else z.transpose(1, 2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@settings(max_examples=40, deadline=None)
+@given(
+    factors=st.tuples(*[st.sampled_from([(1,), (1, 2), (1, 2, 4)])] * 2),
+    groups=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    mirrored=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_copies_blended_at_once_follow_the_formula_forward_and_back(
+    layout: str,
+    factors: tuple[tuple[int, ...], tuple[int, ...]],
+    groups: tuple[int, int],
+    mirrored: bool,
+    seed: int,
+) -> None:
+    torch.manual_seed(seed)
+    channels, frames = (num * chosen[-1] for num, chosen in zip(groups, factors, strict=True))
+    z = torch.randn(2, channels, frames, 3, 2, requires_grad=True)
+    # a single branch weighs one
+    weights = [
+        torch.rand(2, len(chosen), requires_grad=True) if len(chosen) > 1 else torch.ones(2, 1)
+        for chosen in factors
+    ]
+    plan = CopyPlan(*factors, channels, frames, mirrored)
+    channel_axis = LAYOUTS[layout][1]
+    blended = blend_copies(laid_out(z, layout), plan, (weights[0], weights[1]), channel_axis)
+    assert blended is not None
+    y = blended if channel_axis == 1 else blended.transpose(1, 2)
+    expected = reference(z, weights[0], factors[0], 1)
+    expected = reference(expected, weights[1], factors[1], 2, mirrored)
+    torch.testing.assert_close(y, expected)
+    wanted = torch.randn_like(y)
+    inputs = [z, *(w for w in weights if w.requires_grad)]
+    gradients = torch.autograd.grad((y * wanted).sum(), inputs)
+    expected_gradients = torch.autograd.grad((expected * wanted).sum(), inputs)
+    torch.testing.assert_close(gradients, expected_gradients, atol=1e-4, rtol=1e-4)
+
+
+def test_sizes_that_do_not_divide_are_not_blended_at_once() -> None:
+    z, weights = torch.randn(2, 3, 4, 2, 2), torch.rand(2, 2)
+    plan = CopyPlan((1, 2), (1, 2), 3, 4, False)
+    assert blend_copies(z, plan, (weights, weights), 1) is None
 
 
 @pytest.mark.parametrize("cheap", ["copy", "scale", "depthwise"])
@@ -155,6 +207,48 @@ def test_closed_branches_weigh_exactly_zero(activation: str) -> None:
     (channel[:, 0].sum() + time[:, 1].sum()).backward()
     moved = closing.excite.bias.grad is not None and bool(closing.excite.bias.grad[[0, 3]].any())
     assert moved == (activation == "leak")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    axes=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    activation=st.sampled_from(["leak", "exact"]),
+    seed=st.integers(0, 999),
+)
+def test_weights_follow_the_formula_forward_and_back(
+    axes: tuple[int, int], activation: str, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    deciding = Gate(6, 4, axes, VaRedSettings(activation=activation))
+    with torch.no_grad():
+        deciding.excite.weight.normal_()
+        deciding.excite.bias.normal_()
+    x = torch.randn(5, 6, 4, 3, 3, requires_grad=True)
+    channel, time, u = deciding(x)
+    hidden = torch.tanh(deciding.norm(deciding.squeeze(x.mean((2, 3, 4)))))
+    expected_u = deciding.excite(hidden)
+    torch.testing.assert_close(u, expected_u)
+    total, expected_total = torch.zeros(()), torch.zeros(())
+    for weights, part in zip((channel, time), expected_u.split(axes, 1), strict=True):
+        if part.shape[1] == 1:
+            assert (weights == 1).all()
+            continue
+        opened = torch.tanh(part).clamp_min(0)
+        closed = opened.sum(1) == 0
+        expected = (
+            opened + closed[:, None] * torch.tensor([0.0] * 2 + [ALL_OFF_WEIGHT])[-part.shape[1] :]
+        )
+        torch.testing.assert_close(weights, expected)
+        wanted = torch.randn_like(weights)
+        slope = torch.tanh(part) if activation == "leak" else opened
+        total = total + (weights * wanted).sum()
+        expected_total = expected_total + (slope * wanted).sum()
+    if axes == (1, 1):
+        return
+    inputs = [x, *deciding.parameters()]
+    torch.testing.assert_close(
+        torch.autograd.grad(total, inputs), torch.autograd.grad(expected_total, inputs)
+    )
 
 
 def test_where_all_branches_close_the_cheapest_stays() -> None:

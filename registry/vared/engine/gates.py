@@ -65,7 +65,7 @@ def sampled(value: Value, stride: int) -> Value:
 
 
 def pooled(value: Value, gate_input: GateInput) -> Array:
-    """Return what a gate sees of a map, as `gate.pool` does where the map is there in full.
+    """Return what a gate sees of a map, as `pooling.pool` does where the map is there in full.
 
     (C,), by frames (T, C), with motion (2, C).
     """

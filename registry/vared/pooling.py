@@ -1,0 +1,68 @@
+"""What a gate sees of its layer's input: means over space and time.
+
+Shape legend: N clips, C channels, T frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .settings import GateInput
+
+
+class _ClipMean(torch.autograd.Function):
+    """The mean over space and time whose gradient is a view: a number for each clip and channel.
+
+    The backward of `mean` writes that number down for every element before it is added to the
+    gradient that comes through the convolution. Ours.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_NCTHW: Tensor) -> Tensor:
+        ctx.shape = x_NCTHW.shape
+        return _sums(x_NCTHW) / x_NCTHW[0, 0].numel()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        num_elements = ctx.shape[2] * ctx.shape[3] * ctx.shape[4]
+        each: Tensor = (grads[0] / num_elements)[:, :, None, None, None]
+        return each.expand(ctx.shape)
+
+
+SHORT = 64
+"""Places of a frame below which a sum over them takes longer than one over the frames first."""
+
+
+def _sums(x_NCTHW: Tensor) -> Tensor:
+    """Sums over space and time (N, C), in the order that suits how the map lies in memory."""
+    *_, frames, rows, _ = x_NCTHW.stride()
+    has_frames_outside = frames > x_NCTHW.stride(1) >= rows
+    if has_frames_outside and x_NCTHW[0, 0, 0].numel() < SHORT:
+        return x_NCTHW.sum(2).flatten(2).sum(2)
+    return x_NCTHW.sum((2, 3, 4))
+
+
+def pool(x_NCTHW: Tensor, gate_input: GateInput) -> Tensor:
+    """Return what a gate sees of its layer's input, (N, `gate_inputs`)."""
+    if gate_input == "frames":
+        return x_NCTHW.mean((3, 4)).flatten(1)
+    mean_NC = _mean(x_NCTHW)
+    return torch.cat([mean_NC, _motion(x_NCTHW)], 1) if gate_input == "motion" else mean_NC
+
+
+def _mean(x_NCTHW: Tensor) -> Tensor:
+    if torch.is_grad_enabled() and x_NCTHW.requires_grad:
+        mean_NC: Tensor = _ClipMean.apply(x_NCTHW)  # type: ignore[no-untyped-call]
+        return mean_NC
+    # one sum over all axes: what is counted is what is priced
+    return x_NCTHW.mean((2, 3, 4))
+
+
+def _motion(x_NCTHW: Tensor) -> Tensor:
+    """Mean over space and time of |x_t - x_(t-1)|, (N, C); the same for a clip and its reverse."""
+    if x_NCTHW.shape[2] == 1:
+        return x_NCTHW.new_zeros(x_NCTHW.shape[:2])
+    return (x_NCTHW[:, :, 1:] - x_NCTHW[:, :, :-1]).abs().mean((2, 3, 4))
