@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from results.record import Record
 from .budgets import parse
 from .expand import trials_of
 from .problems import BudgetsError
-from .trial import SCRATCH, Choice, Trial
+from .trial import SCRATCH, Choice, Recipe, Trial
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,14 @@ def _document(name: str, records: Sequence[Record], trials: Sequence[Trial]) -> 
     }
     shifted = [trial.any_budget for trial in trials if trial.any_budget]
     also = {"any_budget": [*_only("lists of any_budget", shifted)]} if shifted else {}
+    recipe, of_recognizers = _recipes(records, trials)
+    recognizers = {r.recognizer: t.recognizer for r, t in zip(records, trials, strict=True)}
     return {
         "name": name,
         "datasets": _datasets(records, trials),
-        "recognizers": _entries(
-            {r.recognizer: t.recognizer for r, t in zip(records, trials, strict=True)}
-        ),
+        "recognizers": [
+            entry | of_recognizers.get(entry["label"], {}) for entry in _entries(recognizers)
+        ],
         "methods": [
             entry
             | ({"budgets": [*budgets[entry["label"]]]} if budgets[entry["label"]] else {})
@@ -80,9 +83,26 @@ def _document(name: str, records: Sequence[Record], trials: Sequence[Trial]) -> 
         **also,
         "seeds": [*dict.fromkeys(trial.seed for trial in trials)],
         "scale": _only("scales", [trial.scale for trial in trials]),
-        "recipe": _only("recipes", [trial.recipe for trial in trials]).model_dump(),
+        "recipe": recipe,
         "max_trials": max(2000, len(trials)),
     }
+
+
+def _recipes(
+    records: Sequence[Record], trials: Sequence[Trial]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The recipe of most trials, and what recognizers have of their own."""
+    by_recognizer: dict[str, list[Recipe]] = {}
+    for record, trial in zip(records, trials, strict=True):
+        by_recognizer.setdefault(record.recognizer, []).append(trial.recipe)
+    (common, _), *_ = Counter(trial.recipe for trial in trials).most_common(1)
+    shared = common.model_dump()
+    own = {}
+    for label, recipes in by_recognizer.items():
+        recipe = _only(f"recipes of {label}", recipes).model_dump()
+        if changed := {key: value for key, value in recipe.items() if value != shared[key]}:
+            own[label] = {"recipe": changed}
+    return shared, own
 
 
 def _datasets(records: Sequence[Record], trials: Sequence[Trial]) -> list[dict[str, Any]]:

@@ -53,9 +53,11 @@ def blend_copies(
         channel_axis: 1 (NCTHW) or 2 (NTCHW).
 
     Returns:
-        None where a number of groups does not divide its axis.
+        None where a number of groups does not divide its axis, and in mixed precision.
     """
     if plan.num_channels % plan.channel_factors[-1] or plan.num_frames % plan.time_factors[-1]:
+        return None
+    if z.dtype != torch.float32 or torch.is_autocast_enabled(z.device.type):
         return None
     if not z.is_contiguous():
         last = z.movedim(channel_axis, -1).contiguous()

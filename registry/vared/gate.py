@@ -52,7 +52,7 @@ class _Weights(torch.autograd.Function):
         if not ctx.leaks:
             du_NS *= tanh_NS > 0
         if 1 in ctx.axes:
-            du_NS *= _choices(ctx.axes, du_NS.device).has_choice_S
+            du_NS *= _choices(ctx.axes, du_NS.dtype, du_NS.device).has_choice_S
         d_units = _slope(du_NS @ weight_SD, hidden_ND)
         return d_units, du_NS.t() @ hidden_ND, du_NS.sum(0), None, None
 
@@ -67,7 +67,7 @@ def _open(tanh_NS: Tensor, axes: Axes) -> Tensor:
 
     A single branch always weighs 1.
     """
-    choices = _choices(axes, tanh_NS.device)
+    choices = _choices(axes, tanh_NS.dtype, tanh_NS.device)
     weights_NS = tanh_NS.clamp_min(0)
     if 1 in axes:
         weights_NS = torch.where(choices.has_choice_S, weights_NS, 1.0)
@@ -91,9 +91,9 @@ class _Choices:
 
 
 @lru_cache(maxsize=64)
-def _choices(axes: Axes, device: torch.device) -> _Choices:
-    of_axis_SA = torch.zeros(sum(axes), 2, device=device)
-    rescue_AS = torch.zeros(2, sum(axes), device=device)
+def _choices(axes: Axes, dtype: torch.dtype, device: torch.device) -> _Choices:
+    of_axis_SA = torch.zeros(sum(axes), 2, dtype=dtype, device=device)
+    rescue_AS = torch.zeros(2, sum(axes), dtype=dtype, device=device)
     for axis, start in enumerate((0, axes[0])):
         of_axis_SA[start : start + axes[axis], axis] = 1
         rescue_AS[axis, start + axes[axis] - 1] = ALL_OFF_WEIGHT
@@ -156,12 +156,15 @@ class Gate(nn.Module):
             x_NCTHW: The layer's input.
             watches: Also take these clips into the statistics that later ones are judged by.
         """
-        seen = self._standardised(pool(self._sampled(x_NCTHW), self.input), watches)
-        units = self.norm(linear(seen, self.squeeze.weight, self.squeeze.bias))
-        excite = self.excite
-        channel, time, u = _Weights.apply(  # type: ignore[no-untyped-call]
-            units, excite.weight, excite.bias, self.num_branches, self.leaks
-        )
+        squeeze, excite = self.squeeze, self.excite
+        seen = pool(self._sampled(x_NCTHW), self.input).to(squeeze.weight.dtype)
+        # in mixed precision too a gate computes in the type of its weights: it is a few numbers
+        with torch.autocast(x_NCTHW.device.type, enabled=False):
+            seen = self._standardised(seen, watches)
+            units = self.norm(linear(seen, squeeze.weight, squeeze.bias))
+            channel, time, u = _Weights.apply(  # type: ignore[no-untyped-call]
+                units, excite.weight, excite.bias, self.num_branches, self.leaks
+            )
         return self._normalised(channel), self._normalised(time), u
 
     def watch(self, x_NCTHW: Tensor) -> None:

@@ -22,13 +22,13 @@ class _ClipMean(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_NCTHW: Tensor) -> Tensor:
-        ctx.shape = x_NCTHW.shape
+        ctx.shape, ctx.dtype = x_NCTHW.shape, x_NCTHW.dtype
         return _sums(x_NCTHW) / x_NCTHW[0, 0].numel()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         num_elements = ctx.shape[2] * ctx.shape[3] * ctx.shape[4]
-        each: Tensor = (grads[0] / num_elements)[:, :, None, None, None]
+        each: Tensor = (grads[0] / num_elements).to(ctx.dtype)[:, :, None, None, None]
         return each.expand(ctx.shape)
 
 
@@ -37,12 +37,16 @@ SHORT = 64
 
 
 def _sums(x_NCTHW: Tensor) -> Tensor:
-    """Sums over space and time (N, C), in the order that suits how the map lies in memory."""
+    """Sums over space and time (N, C), in the order that suits how the map lies in memory.
+
+    In float32 at least: float16 cannot hold the sum of a frame of 256 x 256 ones.
+    """
+    dtype = torch.promote_types(x_NCTHW.dtype, torch.float32)
     *_, frames, rows, _ = x_NCTHW.stride()
     has_frames_outside = frames > x_NCTHW.stride(1) >= rows
     if has_frames_outside and x_NCTHW[0, 0, 0].numel() < SHORT:
-        return x_NCTHW.sum(2).flatten(2).sum(2)
-    return x_NCTHW.sum((2, 3, 4))
+        return x_NCTHW.sum(2, dtype=dtype).flatten(2).sum(2)
+    return x_NCTHW.sum((2, 3, 4), dtype=dtype)
 
 
 def pool(x_NCTHW: Tensor, gate_input: GateInput) -> Tensor:

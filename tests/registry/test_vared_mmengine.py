@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,28 @@ def test_other_recognizers_of_mmaction2_skip_to_the_masked_output(path: str, lay
             rtol=0,
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("name", ["tsm", "r2plus1d"])
+@pytest.mark.parametrize("cheap", ["copy", "scale"])
+def test_every_parameter_learns_in_mixed_precision(
+    make_recognizer: Callable[[str], tuple[nn.Module, torch.Tensor]], name: str, cheap: str
+) -> None:
+    """As `AmpOptimWrapper` does it, for those who train on a GPU."""
+    import_mmaction()
+    from mmaction.structures import ActionDataSample
+
+    recognizer, example = make_recognizer(name)
+    adapt(recognizer, VaRedSettings(cheap=cheap), example)
+    recognizer.train()
+    recognizer.vared.efficiency_weight = 1.0
+    clips = torch.randn(2, *example.shape[1:])
+    samples = [ActionDataSample().set_gt_label(label) for label in (0, 1)]
+    with torch.autocast("cpu", torch.float16):
+        losses = recognizer.loss(clips, samples)
+    loss = sum(value for key, value in losses.items() if "loss" in key)
+    loss.backward()
+    assert loss.isfinite()
+    for key, parameter in recognizer.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.dtype == parameter.dtype
