@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from ..cost import pooling_macs
 from ..settings import GateInput
-from .gates import Array, Route, pooled, sampled
+from .gates import Array, Route, num_seen, pooled
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
 from .layer import DENSE, Layer
 from .values import Value, frames
@@ -103,9 +103,9 @@ class ClipRun:
         pooling = 0
         key = (source, layer.gate.input)
         if key not in self._pooled:
-            seen = sampled(x, layer.gate.stride)
-            self._pooled[key] = pooled(seen, layer.gate.input)
-            pooling = pooling_macs(layer.gate.input, len(seen.data), seen.data[0].numel())
+            stride = layer.gate.stride
+            self._pooled[key] = pooled(x, layer.gate.input, stride)
+            pooling = pooling_macs(layer.gate.input, len(x.data), num_seen(x, stride))
         self.macs += layer.gate_macs(pooling)
         return layer.gate(self._pooled[key])
 

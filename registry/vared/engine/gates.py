@@ -10,7 +10,7 @@ Shape legend: as in `values`; D hidden units, S branches of an axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -56,43 +56,47 @@ def live_branches(weights: Sequence[float]) -> tuple[int, ...]:
     return tuple([i for i, weight in enumerate(weights) if weight > 0])
 
 
-def sampled(value: Value, stride: int) -> Value:
-    """Return every so many-th row and column of a map."""
-    if stride == 1:
-        return value
-    data = value.data[:, ::stride, ::stride].contiguous()
-    return replace(value, data=data, is_view=False)
+def num_seen(value: Value, stride: int) -> int:
+    """Return how many numbers of each row of data a gate reads."""
+    _, height, width, channels = value.data.shape
+    return -(-height // stride) * -(-width // stride) * channels
 
 
-def pooled(value: Value, gate_input: GateInput) -> Array:
+def pooled(value: Value, gate_input: GateInput, stride: int = 1) -> Array:
     """Return what a gate sees of a map, as `pooling.pool` does where the map is there in full.
 
-    (C,), by frames (T, C), with motion (2, C).
+    (C,), by frames (T, C), with motion (2, C); of every `stride`-th row and column.
     """
-    means = _row_means(value, value.data)
     if gate_input == "frames":
+        means = _means(value, value.data, stride)
         return _with_copies(value, means.repeat(value.repeats, 0)[: value.num_frames])
-    mean = _with_copies(value, _stand_for(len(means), value.num_frames, value.repeats) @ means)
+    shares = _stand_for(len(value.data), value.num_frames, value.repeats)
+    mean = shares @ _means(value, value.data, stride)
     if gate_input == "mean":
-        return mean
-    return np.stack([mean, np.abs(_with_copies(value, _motion(value)))])
+        return _with_copies(value, mean)
+    moves = np.abs(_with_copies(value, _motion(value, stride)))
+    return np.stack([_with_copies(value, mean), moves])
 
 
-def _row_means(value: Value, data: torch.Tensor) -> Array:
-    """Mean over space of each row of data: (rows, C')."""
+def _means(value: Value, data: torch.Tensor, stride: int) -> Array:
+    """Mean over space of each row of data, (rows, C').
+
+    A bag for all rows would save a little time, and add up too many numbers one by one.
+    """
     num_rows, height, width, channels = data.shape
-    pixels, starts = _pixels(num_rows, height * width, data.device)
+    pixels, starts = _pixels(num_rows, height, width, stride, data.device)
     sums = F.embedding_bag(pixels, data.view(-1, channels), starts, mode="sum")
-    means: Array = sums.float().cpu().numpy() * np.float32(value.scale / (height * width))
+    means: Array = sums.float().cpu().numpy() * np.float32(value.scale * num_rows / len(pixels))
     return means
 
 
-def _motion(value: Value) -> Array:
+def _motion(value: Value, stride: int) -> Array:
     """Mean of |x_t - x_(t-1)|, (C',). Repeats do not move: what moves is one row to the next."""
     if len(value.data) == 1:
         return np.zeros(value.data.shape[3], np.float32)
-    steps = (value.data[1:] - value.data[:-1]).abs_()
-    total: Array = _row_means(value, steps).sum(0) / np.float32(value.num_frames - 1)
+    seen = value.data[:, ::stride, ::stride]
+    steps = (seen[1:] - seen[:-1]).abs_()
+    total: Array = _means(value, steps, 1).sum(0) / np.float32(value.num_frames - 1)
     return total
 
 
@@ -106,11 +110,13 @@ def _with_copies(value: Value, means: Array) -> Array:
 
 @lru_cache(maxsize=256)
 def _pixels(
-    num_rows: int, num_pixels: int, device: torch.device
+    num_rows: int, height: int, width: int, stride: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of all pixels, and where each row of data begins."""
-    pixels = torch.arange(num_rows * num_pixels, dtype=torch.int32, device=device)
-    return pixels, pixels[::num_pixels].contiguous()
+    """Indices of the pixels that are read, and where those of each row of data begin."""
+    every = torch.arange(num_rows * height * width, dtype=torch.int32, device=device)
+    read = every.view(num_rows, height, width)[:, ::stride, ::stride].flatten(1)
+    starts = torch.arange(num_rows, dtype=torch.int32, device=device) * read.shape[1]
+    return read.flatten().contiguous(), starts
 
 
 @lru_cache(maxsize=256)
