@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ._mmaction import import_mmaction
+from .weights import read_state, take_state
 
 import_mmaction()
 
@@ -45,9 +45,4 @@ def take_up(path: Path, model: nn.Module) -> None:
         ValueError: The recognizer has other weights.
     """
     model = model.module if is_model_wrapper(model) else model  # type: ignore[assignment]
-    weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    own = {(name, t.shape) for name, t in model.state_dict().items() if OURS not in name}
-    if odd := own ^ {(name, t.shape) for name, t in weights.items()}:
-        name = min(odd)[0]
-        raise ValueError(f"{path} must hold weights of the same recognizer; {name!r} is of another")
-    model.load_state_dict(weights, strict=False)
+    take_state(model, read_state(path), path, "the recognizer or its recipe", may_lack=OURS)

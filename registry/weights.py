@@ -116,7 +116,9 @@ def _is_bias(name: str) -> bool:
     return name.endswith(".bias")
 
 
-def take_state(model: nn.Module, state: State, path: Path, suspects: str) -> None:
+def take_state(
+    model: nn.Module, state: State, path: Path, suspects: str, may_lack: str | None = None
+) -> None:
     """Load weights into a model, in place; all of its tensors and no others.
 
     Args:
@@ -124,6 +126,7 @@ def take_state(model: nn.Module, state: State, path: Path, suspects: str) -> Non
         state: By name.
         path: For people.
         suspects: What may be wrong where they do not fit, for people.
+        may_lack: Part of the names of tensors that may be missing; None: none may.
 
     Raises:
         ValueError: Some are missing, not known, or of another shape.
@@ -135,7 +138,9 @@ def take_state(model: nn.Module, state: State, path: Path, suspects: str) -> Non
         if name in state and state[name].shape != tensor.shape
     ]
     problems = {
-        "missing": [name for name in own if name not in state],
+        "missing": [
+            name for name in own if name not in state and (may_lack is None or may_lack not in name)
+        ],
         "unexpected": [name for name in state if name not in own],
         "of another shape": shapes,
     }
@@ -145,7 +150,7 @@ def take_state(model: nn.Module, state: State, path: Path, suspects: str) -> Non
             f"{path} does not fit this recognizer; {suspects} may be other than in training. "
             f"Tensors: {'; '.join(told)}"
         )
-    model.load_state_dict(state)
+    model.load_state_dict(state, strict=may_lack is None)
 
 
 def _few(names: Sequence[str]) -> str:

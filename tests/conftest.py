@@ -9,12 +9,13 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import pytest
 from hypothesis import settings
@@ -30,6 +31,33 @@ SCRIPT = Path(__file__).parent / "cluster" / "slurm_cluster.sh"
 HOW = "`make slurm-up` starts one and prints the SLURM_CONF to export"
 LOCK_WAIT_S = 240.0
 NUM_PORTS = 15
+
+
+class Shown(NamedTuple):
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def shell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Shown]:
+    """Run `harness` as from a shell; an exception that gets out of `main` fails the test."""
+    from harness.cli import main
+
+    def run(*arguments: object) -> Shown:
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Shown(int(caught.value.code or 0), out, err)
+
+    return run
 
 
 @dataclass(frozen=True)

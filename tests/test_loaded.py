@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +15,6 @@ import torch
 from mmengine.logging import MessageHub
 from torch import Tensor
 
-from harness.cli import main
 from registry.bench.measured import question
 from registry.bench.subject import SETTINGS, Subject, at_scale, random_subject
 from registry.vared.cost import CostTable
@@ -35,32 +34,14 @@ WHERE = {
 }
 
 
-class Shown(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Harness = Callable[..., Shown]
+Harness = Callable[..., Any]
 
 
 @pytest.fixture
-def harness(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Harness:
+def harness(monkeypatch: pytest.MonkeyPatch, shell: Harness, tmp_path: Path) -> Harness:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> Shown:
-        monkeypatch.setattr(sys, "argv", ["harness", "bench", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Shown(int(caught.value.code or 0), out, err)
-
-    return run
+    return partial(shell, "bench")
 
 
 # Gates where halving saves time

@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
-
-from harness.cli import main
 
 SMALL = ("--scale", "desk", "--size", "32", "--repeats", "2", "--seeds", "1")
 
 
-class Shown(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Harness = Callable[..., Shown]
+Harness = Callable[..., Any]
 
 
 @pytest.fixture
-def harness(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Harness:
+def harness(monkeypatch: pytest.MonkeyPatch, shell: Harness, tmp_path: Path) -> Harness:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> Shown:
-        monkeypatch.setattr(sys, "argv", ["harness", "bench", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Shown(int(caught.value.code or 0), out, err)
-
-    return run
+    return partial(shell, "bench")
 
 
 def test_it_prints_and_writes_what_it_found(harness: Harness) -> None:
