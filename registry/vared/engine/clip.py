@@ -18,6 +18,8 @@ from ..settings import GateInput
 from .gates import Array, Route, num_seen, pooled
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
 from .layer import DENSE, Layer
+from .maxima import maxima
+from .packed import rectify
 from .values import Value, frames
 
 
@@ -114,12 +116,11 @@ class ClipRun:
         if x.copies is not None and not x.copies.keep_order:
             x = x.all_channels()
         kernel, stride, padding, dilation = (
-            size if isinstance(size, int) else size[-2:]
+            (size, size) if isinstance(size, int) else (size[-2], size[-1])
             for size in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
         )
-        images = x.data.permute(0, 3, 1, 2)
-        y = F.max_pool2d(images, kernel, stride, padding, dilation, pool.ceil_mode)
-        return replace(x, data=y.permute(0, 2, 3, 1).contiguous(), is_view=False)
+        y = maxima(x.data, kernel, stride, padding, dilation)
+        return replace(x, data=y, is_view=False)
 
     def _cat(self, step: Cat) -> Value:
         parts = [self._value(name).all_channels() for name in step.sources]
@@ -215,4 +216,4 @@ def _add(into: Tensor, y: Tensor, factor: float, relu: bool) -> None:
         return
     into.add_(y, alpha=factor)
     if relu:
-        into.relu_()
+        rectify(into)

@@ -10,16 +10,39 @@ Shape legend: as in `values`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .packed import Ending, Moves, Packed
+from .packed import Ending, Moves, Packed, rectify
 from .taps import Place, group_stride, places
 from .values import Copies
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What of a convolution is computed.
+
+    Args:
+        kept: Output channels to compute, the first ones.
+        copies: What the input's other channels are copies of.
+        written: What the output's other channels are copies of, where they are to be written down.
+    """
+
+    kept: int
+    copies: Copies | None = None
+    written: Copies | None = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What filters cut so are known by."""
+        return self.kept, self.copies and self.copies.key, self.written and self.written.key
+
+
+NOTHING = Ending()
 
 
 class Filters:
@@ -70,58 +93,46 @@ class Filters:
     def __call__(
         self,
         x_THWC: Tensor,
-        kept: int,
-        copies: Copies | None = None,
+        cut: Cut,
+        ending: Ending = NOTHING,
         *,
         step: int = 1,
         repeats: int = 1,
-        scale: float = 1.0,
-        relu: bool = False,
-        add: Tensor | None = None,
     ) -> Tensor:
         """Convolve.
 
         Args:
             x_THWC: Computed channels of the input, frames selected where it works in space alone.
-            kept: Output channels to compute, the first ones.
-            copies: What the input's other channels are copies of.
+            cut: What to compute.
+            ending: What to do with the output.
             step: Times the stride in time, where it works in time.
             repeats: Frames that each frame of the input stands for, where it works in time.
-            scale: What the input is to be multiplied by; the output is divided by it.
-            relu: Apply ReLU at the end.
-            add: Add this, of the output's shape, before that.
 
         Returns:
-            (T, H, W, kept), contiguous.
+            (T, H, W, O), contiguous; O is `kept`, or all where copies are written down.
         """
-        bias = self.bias[:kept]
-        if scale != 1.0:
-            bias = bias / scale
-        ending = Ending(relu, add)
         if self.in_time and repeats > 1:
-            return self._over_groups(
-                x_THWC, kept, copies, bias, step * self.time_stride, repeats, ending
-            )
+            return self._over_groups(x_THWC, cut, ending, step * self.time_stride, repeats)
         time = (step * self.time_stride, self.time[0]) if self.in_time else None
-        return self._run(x_THWC, self._variant(kept, copies), bias, time, ending)
+        return self._run(x_THWC, self._variant(cut), time, ending)
 
     def _over_groups(
         self,
         x_THWC: Tensor,
-        kept: int,
-        copies: Copies | None,
-        bias: Tensor,
+        cut: Cut,
+        ending: Ending,
         stride: int,
         repeats: int,
-        ending: Ending,
     ) -> Tensor:
         """Convolve in time over frames that stand for `repeats` equal ones each: see `taps`."""
         found = places(self.weight.shape[2], self.time[0], stride, repeats)
         num_outputs = self._num_outputs(len(x_THWC) * repeats, stride)
         apart = group_stride(stride, repeats)
-        inside = ending if len(found) == 1 else Ending(ending.relu and ending.add is None)
+        inside = ending
+        if len(found) > 1:
+            inside = replace(ending, relu=ending.relu and ending.add is None, add=None)
         parts = [
-            self._run(rows, self._variant(kept, copies, place), bias, (apart, 0), inside)
+            self._run(rows, self._variant(cut, place), (apart, 0), inside)
             for place, rows in _read(x_THWC, found, num_outputs, apart)
         ]
         return parts[0] if len(parts) == 1 else _interleaved(parts, num_outputs, ending)
@@ -130,7 +141,6 @@ class Filters:
         self,
         x_THWC: Tensor,
         variant: Packed,
-        bias: Tensor,
         time: tuple[int, int] | None,
         ending: Ending,
     ) -> Tensor:
@@ -143,20 +153,23 @@ class Filters:
                 (self.time[1], *self.dilation),
                 self.groups,
             )
-        y = variant(x_THWC, bias, moves, ending)
+        y = variant(x_THWC, moves, ending)
         self.macs += y.numel() * variant.weight[0].numel()
         return y
 
-    def _variant(self, kept: int, copies: Copies | None, place: Place | None = None) -> Packed:
-        key = (kept, copies and copies.key, place and place.taps)
+    def _variant(self, cut: Cut, place: Place | None = None) -> Packed:
+        key = (*cut.key, place and place.taps)
         variant = self._variants.get(key)
         if variant is None:
-            weight = self.weight[:kept]
-            if copies is not None:
-                weight = _fold_copies(weight, copies)
+            weight, bias = self.weight[: cut.kept], self.bias[: cut.kept]
+            if cut.written is not None:
+                weight, bias = _written(weight, cut.written), _written(bias, cut.written)
+            if cut.copies is not None:
+                weight = _fold_copies(weight, cut.copies)
             if place is not None:
                 weight = _fold_taps(weight, place)
-            variant = self._variants[key] = Packed(weight.to(self.weight.dtype))
+            dtype = self.weight.dtype
+            variant = self._variants[key] = Packed(weight.to(dtype), bias.to(dtype))
         return variant
 
 
@@ -172,9 +185,18 @@ def _read(
     before = max(0, -min(first for _, first, _ in spans))
     after = max(0, max(end for *_, end in spans) - len(x_THWC))
     if before or after:
-        x_THWC = F.pad(x_THWC, (0, 0, 0, 0, 0, 0, before, after))
+        x_THWC = _between_zeros(x_THWC, before, after)
     for place, first, end in spans:
         yield place, x_THWC[before + first : before + end]
+
+
+def _between_zeros(x_THWC: Tensor, before: int, after: int) -> Tensor:
+    """Write zero frames down on either side; `pad` would fill the rest with zeros, too."""
+    y = x_THWC.new_empty(before + len(x_THWC) + after, *x_THWC.shape[1:])
+    y[:before].zero_()
+    y[before : before + len(x_THWC)] = x_THWC
+    y[before + len(x_THWC) :].zero_()
+    return y
 
 
 def _interleaved(parts: Sequence[Tensor], num_outputs: int, ending: Ending) -> Tensor:
@@ -186,7 +208,7 @@ def _interleaved(parts: Sequence[Tensor], num_outputs: int, ending: Ending) -> T
             into.copy_(part)
         else:
             torch.add(part, ending.add[n :: len(parts)], out=into)
-    return y.relu_() if ending.relu and ending.add is not None else y
+    return rectify(y) if ending.relu and ending.add is not None else y
 
 
 def _folded(conv: Any, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
@@ -217,6 +239,14 @@ def _fold_copies(weight: Tensor, copies: Copies) -> Tensor:
         weight = weight * copies.factor.view(1, -1, *[1] * (weight.dim() - 2))
     folded = weight.new_zeros(len(weight), copies.num_computed, *weight.shape[2:])
     return folded.index_add_(1, copies.source, weight)
+
+
+def _written(parameter: Tensor, copies: Copies) -> Tensor:
+    """Repeat what makes the computed output channels for those that are copies of them."""
+    rows = parameter[copies.source]
+    if copies.factor is None:
+        return rows
+    return rows.float() * copies.factor.view(-1, *[1] * (rows.dim() - 1))
 
 
 def _fold_taps(weight: Tensor, place: Place) -> Tensor:

@@ -9,6 +9,7 @@ Shape legend: as in `values`; D hidden units, S branches of an axis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
 from ..gate import ALL_OFF_WEIGHT, Gate
 from ..settings import GateInput
@@ -26,6 +26,11 @@ from .filters import affine
 from .values import Value
 
 Array = npt.NDArray[np.float32]
+
+NARROW = 16
+"""Below so many channels, pixels of a line are summed side by side, so that vectors are full."""
+
+_SUM = 0
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,15 @@ def _means(value: Value, data: torch.Tensor, stride: int) -> Array:
     A bag for all rows would save a little time, and add up too many numbers one by one.
     """
     num_rows, height, width, channels = data.shape
-    pixels, starts = _pixels(num_rows, height, width, stride, data.device)
-    sums = F.embedding_bag(pixels, data.view(-1, channels), starts, mode="sum")
-    means: Array = sums.float().cpu().numpy() * np.float32(value.scale * num_rows / len(pixels))
-    return means
+    beside = width if channels < NARROW and stride == 1 else 1
+    pixels, starts = _pixels(num_rows, height, width // beside, stride, data.device)
+    table = data.view(-1, beside * channels)
+    # not by `torch.nn.functional`, whose checks take longer than a small map
+    sums: Array = torch.embedding_bag(table, pixels, starts, mode=_SUM)[0].float().cpu().numpy()
+    if beside > 1:
+        sums = sums.reshape(num_rows, beside, channels).sum(1)
+    sums *= np.float32(value.scale * num_rows / (beside * len(pixels)))
+    return sums
 
 
 def _motion(value: Value, stride: int) -> Array:
@@ -146,6 +156,7 @@ class ClipGate:
         self.excite = _arrays(gate.excite)
         self.layer_norm: tuple[Array, Array, float] | None = None
         if isinstance(gate.norm, nn.LayerNorm):
+            self.squeeze = tuple(parameter - parameter.mean(0) for parameter in self.squeeze)
             self.layer_norm = (*_arrays(gate.norm), gate.norm.eps)
         if isinstance(gate.norm, nn.BatchNorm1d):
             scale, shift = (_array(t) for t in affine(gate.norm))
@@ -186,10 +197,10 @@ def _behind(standard: Standard, weight: Array, bias: Array) -> tuple[Array, Arra
     return folded, bias - folded @ _array(standard.mean)
 
 
-def _layer_norm(hidden: Array, weight: Array, bias: Array, eps: float) -> Array:
-    share = 1 / len(hidden)
-    centred = hidden - hidden.sum() * share
-    normal: Array = centred / np.sqrt(centred @ centred * share + eps)
+def _layer_norm(centred: Array, weight: Array, bias: Array, eps: float) -> Array:
+    """Normalise hidden units; that they add up to zero is seen to by the weights before them."""
+    variance = float(centred @ centred) / len(centred)
+    normal: Array = centred * np.float32(1 / math.sqrt(variance + eps))
     return normal * weight + bias
 
 

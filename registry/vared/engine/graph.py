@@ -163,12 +163,14 @@ def _convolutions(node: fx.Node, host: nn.Module, stages: list[Stage]) -> list[S
 
 
 def _is_spatial(pool: Any) -> bool:
+    if pool.return_indices or pool.ceil_mode:
+        return False
     if isinstance(pool, nn.MaxPool2d):
-        return not pool.return_indices
+        return True
     in_time = [
         size if isinstance(size, int) else size[0] for size in (pool.kernel_size, pool.stride)
     ]
-    return in_time == [1, 1] and not pool.return_indices
+    return in_time == [1, 1]
 
 
 def _is_in_time(options: dict[str, Any]) -> bool:

@@ -15,14 +15,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..cost import gate_macs
 from ..frames import kept_frames
 from ..rebuild import kept_sizes
-from .filters import Filters, affine
+from .filters import Cut, Filters, affine
 from .gates import ClipGate, Route
 from .graph import Conv
+from .packed import Ending, rectify
 from .rebuilding import Rebuilder
 from .shift import shifted, shifts_groups
-from .values import Value, frames
+from .values import Copies, Value, frames
 
 DENSE = Route((1.0,), (1.0,))
+FEW_CHANNELS = 64
 
 
 class Layer:
@@ -93,16 +95,21 @@ class Layer:
         step = self._step(route)
         x = self._readable(x, route, filters, step)
         data, repeats = self._input(x, step, filters)
+        written = None if before or add is None else self._written(route)
+        cut = Cut(self._num_kept(route), x.copies, written)
+        if written is not None:
+            route = _with_all_channels(route)
         adds = add is not None and route.is_plain and _alike(add, x.scale, repeats)
         z = filters(
             data,
-            self._num_kept(route),
-            x.copies,
+            cut,
+            Ending(
+                relu=(relu and adds) or (isinstance(self.act, nn.ReLU) and not before),
+                add=add.data if add is not None and adds else None,
+                scale=x.scale,
+            ),
             step=step if filters.in_time else 1,
             repeats=x.repeats if filters.in_time else 1,
-            scale=x.scale,
-            relu=(relu and adds) or (isinstance(self.act, nn.ReLU) and not before),
-            add=add.data if add is not None and adds else None,
         )
         self.macs, filters.macs = self.macs + filters.macs, 0
         num_frames = filters.output_frames(x.num_frames)
@@ -127,6 +134,19 @@ class Layer:
             return channels
         kept = kept_sizes(channels, self.dynamic.rebuild_channel.factors)
         return kept[route.live_channel[0]]
+
+    def _written(self, route: Route) -> Copies | None:
+        """What the output's channels are copies of, if filters are to write the copies down.
+
+        Filters of few channels take no longer for it, and then take on the sum that follows, which
+        in pieces of few channels takes longer than they do.
+        """
+        live = route.live_channel
+        if self.dynamic is None or self.filters.groups > 1 or len(live) > 1 or live == (0,):
+            return None
+        if self._num_kept(route) > FEW_CHANNELS:
+            return None
+        return self.rebuilder.copies.get(live[0])
 
     def _readable(self, x: Value, route: Route, filters: Filters, step: int) -> Value:
         """Write down what this layer cannot read lazily."""
@@ -175,12 +195,18 @@ class Layer:
         if activated or self.act is None:
             return y
         if isinstance(self.act, nn.ReLU):
-            return replace(y, data=y.data.relu_())
+            return replace(y, data=rectify(y.data))
         return replace(y, data=_apply(self.act, y.scaled().data), scale=1.0)
 
 
 def _below(host: nn.Module, name: str | None) -> nn.Module | None:
     return None if name is None else host.get_submodule(name)
+
+
+def _with_all_channels(route: Route) -> Route:
+    """The route as it is where what its one live channel branch leaves out is there already."""
+    (weight,) = (weight for weight in route.channel if weight > 0)
+    return replace(route, channel=(weight, *[0.0] * (len(route.channel) - 1)))
 
 
 def _alike(add: Value, scale: float, repeats: int) -> bool:

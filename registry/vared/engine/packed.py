@@ -43,10 +43,12 @@ class Ending:
     Args:
         relu: Apply ReLU at the end.
         add: Add this, of the output's shape (T, H, W, O), before that.
+        scale: What the input is to be multiplied by; the output is left divided by it.
     """
 
     relu: bool = False
     add: Tensor | None = None
+    scale: float = 1.0
 
 
 class Packed:
@@ -54,14 +56,17 @@ class Packed:
 
     Args:
         weight: (O, I, height, width), or (O, I, time, height, width).
+        bias: (O,).
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight = _channels_last_weight(weight)
+        self.bias = bias
         self._ready: dict[tuple[Moves, int, torch.Size], Tensor] = {}
 
-    def __call__(self, x_THWC: Tensor, bias: Tensor, moves: Moves, ending: Ending) -> Tensor:
-        """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous, and a bias (O,)."""
+    def __call__(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
+        """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous."""
+        bias = self.bias if ending.scale == 1.0 else self.bias / ending.scale
         x = _channels_first(x_THWC, moves.in_time)
         if _packs(x):
             return self._fused(x, bias, moves, ending)
@@ -72,7 +77,7 @@ class Packed:
         y_THWC = _channels_last(y, moves.in_time)
         if ending.add is not None:
             y_THWC += ending.add
-        return y_THWC.relu_() if ending.relu else y_THWC
+        return rectify(y_THWC) if ending.relu else y_THWC
 
     def _fused(self, x: Tensor, bias: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Convolve by oneDNN, with sum and ReLU inside."""
@@ -115,6 +120,16 @@ class Packed:
             )
             self._ready[key] = packed
         return wide, packed
+
+
+def rectify(x: Tensor) -> Tensor:
+    """ReLU in place.
+
+    What is negative in bfloat16 is so as an integer, and PyTorch compares those more than twice as
+    fast (measured on 100,000 to 6 million numbers).
+    """
+    (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).relu_()
+    return x
 
 
 def _channels_last_weight(weight: Tensor) -> Tensor:
