@@ -25,6 +25,7 @@ from .values import Copies, Value, frames
 
 DENSE = Route((1.0,), (1.0,))
 FEW_CHANNELS = 64
+"""Up to so many output channels, and numbers read for each, a convolution costs less than a sum."""
 
 
 class Layer:
@@ -138,13 +139,14 @@ class Layer:
     def _written(self, route: Route) -> Copies | None:
         """What the output's channels are copies of, if filters are to write the copies down.
 
-        Filters of few channels take no longer for it, and then take on the sum that follows, which
-        in pieces of few channels takes longer than they do.
+        Small filters take hardly longer for it, and then take on the sum that follows, which in
+        pieces of few channels takes longer than they do.
         """
         live = route.live_channel
         if self.dynamic is None or self.filters.groups > 1 or len(live) > 1 or live == (0,):
             return None
-        if self._num_kept(route) > FEW_CHANNELS:
+        reads = self.filters.weight[0].numel()
+        if max(self._num_kept(route), reads) > FEW_CHANNELS:
             return None
         return self.rebuilder.copies.get(live[0])
 
