@@ -161,14 +161,11 @@ def test_failed_trials_and_records_without_a_trial_are_left_alone(make_record):
 
 
 def test_committed_records():
-    """With three seeds, differences that happen to be alike are flagged too; none is explained."""
-    assert found(read_jsonl(BENCHMARKS / "weizmann-accuracy" / "records.jsonl")) == {}
-    assert found(read_jsonl(BENCHMARKS / "quick" / "records.jsonl")) == {}
-    weizmann = flags(frontiers(read_jsonl(BENCHMARKS / "weizmann" / "records.jsonl")))
-    assert {flag.name for flag in weizmann} == {
-        "above-dense/weizmann-phase/TSN/narrow/0.6",
-        "above-dense/weizmann-action/SlowFast/vared/0.8",
-    }
+    for name in ("weizmann", "weizmann-accuracy", "quick"):
+        assert found(read_jsonl(BENCHMARKS / name / "records.jsonl")) == {}
+    # TSM learns about order sooner with gates than without: docs/findings.md
+    (flag,) = found(read_jsonl(BENCHMARKS / "weizmann-splits" / "records.jsonl")).values()
+    assert flag.name == "above-dense/two people/TSM/vared/0.7"
 
 
 def test_every_form_of_the_report_shows_them_until_they_are_explained(make_record, tmp_path):
