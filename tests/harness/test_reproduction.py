@@ -10,14 +10,13 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
 from harness.budgets import load, parse
 from harness.checkout import code_of
-from harness.cli import main
 from harness.expand import expand
 from harness.publish import publish
 from harness.resolved import resolve
@@ -31,13 +30,7 @@ COMMITTED = BENCHMARKS / "weizmann-accuracy"
 NAME = "weizmann-accuracy"
 
 
-class Shown(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Harness = Callable[..., Shown]
+Harness = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
@@ -46,20 +39,10 @@ def light_registry() -> None:
 
 
 @pytest.fixture
-def harness(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Harness:
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Harness) -> Harness:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> Shown:
-        monkeypatch.setattr(sys, "argv", ["harness", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return Shown(int(caught.value.code or 0), *capsys.readouterr())
-
-    return run
+    return shell
 
 
 def kept(runs: Path, records: list[Record], name: str = NAME) -> Store:
@@ -90,7 +73,7 @@ def worse(record: Record, by: float) -> Record:
     return record.model_copy(update={"accuracy": less})
 
 
-def told(shown: Shown) -> Any:
+def told(shown: Any) -> Any:
     return json.loads(shown.out)
 
 
