@@ -60,6 +60,8 @@ class Filters:
         self.groups: int = conv.groups
         if weight.dim() == 5 and weight.shape[2] == 1 and conv.padding[0] == 0:
             self.weight = self.weight[:, :, 0]  # a convolution in space: frames are a batch
+        self.reads = self.weight[0].numel()
+        """Numbers that each output is made of, where all of the input is read."""
         self.in_time = self.weight.dim() == 5
         self.time_stride: int = conv.stride[0] if weight.dim() == 5 else 1
         self.stride = _spatial(conv.stride)
@@ -154,7 +156,7 @@ class Filters:
                 self.groups,
             )
         y = variant(x_THWC, moves, ending)
-        self.macs += y.numel() * variant.weight[0].numel()
+        self.macs += y.numel() * variant.reads
         return y
 
     def _variant(self, cut: Cut, place: Place | None = None) -> Packed:

@@ -145,8 +145,7 @@ class Layer:
         live = route.live_channel
         if self.dynamic is None or self.filters.groups > 1 or len(live) > 1 or live == (0,):
             return None
-        reads = self.filters.weight[0].numel()
-        if max(self._num_kept(route), reads) > FEW_CHANNELS:
+        if max(self._num_kept(route), self.filters.reads) > FEW_CHANNELS:
             return None
         return self.rebuilder.copies.get(live[0])
 

@@ -62,6 +62,8 @@ class Packed:
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight = _channels_last_weight(weight)
         self.bias = bias
+        self.reads = weight[0].numel()
+        """Numbers that each output is made of."""
         self._ready: dict[tuple[Moves, int, torch.Size], Tensor] = {}
 
     def __call__(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
