@@ -12,7 +12,8 @@ class Settings(BaseModel):
 
     A trial is known by its settings, every default filled in. A field added after trials had been
     run would change them all, so it is left out of the plain data while it is at its default: those
-    trials keep their keys and records. For the same reason its default must never change.
+    trials keep their keys and records. For the same reason its default must never change,
+    unless for one that means the same in each of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

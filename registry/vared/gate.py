@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from .cost import gate_inputs
-from .pooling import pool
+from .pooling import pool, pooling_stride
 from .settings import VaRedSettings
 from .standard import Standard
 
@@ -181,8 +181,9 @@ class Gate(nn.Module):
         return standardised
 
     def _sampled(self, x: Tensor) -> Tensor:
+        stride = pooling_stride(self.stride, *x.shape[-2:])
         # a slice of all would cost a copy of the gradient
-        return x if self.stride == 1 else x[..., :: self.stride, :: self.stride]
+        return x if stride == 1 else x[..., ::stride, ::stride]
 
     def _normalised(self, weights: Tensor) -> Tensor:
         return weights / weights.sum(1, keepdim=True) if self.normalise else weights

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .settings import GateInput
+from .settings import SEEN_SIDE, GateInput, GateStride
 
 
 class _ClipMean(torch.autograd.Function):
@@ -47,6 +47,13 @@ def _sums(x_NCTHW: Tensor) -> Tensor:
     if has_frames_outside and x_NCTHW[0, 0, 0].numel() < SHORT:
         return x_NCTHW.sum(2, dtype=dtype).flatten(2).sum(2)
     return x_NCTHW.sum((2, 3, 4), dtype=dtype)
+
+
+def pooling_stride(gate_stride: GateStride, height: int, width: int) -> int:
+    """Return from which row and column of a map to the next a gate looks."""
+    if gate_stride == "auto":
+        return max(1, min(height, width) // SEEN_SIDE)
+    return gate_stride
 
 
 def pool(x_NCTHW: Tensor, gate_input: GateInput) -> Tensor:

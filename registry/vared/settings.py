@@ -76,6 +76,23 @@ NO_TIMES = (
 )
 
 
+SEEN_SIDE = 14
+"""Rows and columns of a larger map, at least, that a gate pools."""
+
+
+def _known_stride(value: object) -> object:
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(
+        f"must be auto or a whole number from 1, but got {value!r}.{_near(value, ['auto'])}"
+    )
+
+
+GateStride = Annotated[
+    Literal["auto"] | Annotated[int, Field(ge=1)], BeforeValidator(_known_stride)
+]
+
+
 class VaRedSettings(Settings):
     """What can be chosen about VA-RED2 before training."""
 
@@ -118,8 +135,10 @@ class VaRedSettings(Settings):
         description="pool over space and time, or keep time (recalled: frames); motion: beside the"
         " mean, how much each channel changes from frame to frame (ours)",
     )
-    gate_stride: int = Field(
-        1, ge=1, description="a gate pools every so many-th row and column of its input (ours)"
+    gate_stride: GateStride = Field(
+        "auto",
+        description="a gate pools every so many-th row and column of its input; auto: so many that"
+        f" {SEEN_SIDE} of each or more are left (ours)",
     )
     activation: Literal["leak", "exact"] = Field(
         "leak",

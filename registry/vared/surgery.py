@@ -27,6 +27,7 @@ from .dynamic import DenseStage, DynamicChain, DynamicConv, Stage
 from .gate import Gate
 from .gating import NOT_NAMED, axes_of, check_names
 from .policy import Policy
+from .pooling import pooling_stride
 from .rebuild import Cheap, Rebuild
 from .settings import VaRedSettings
 from .shapes import Convolution, Shapes, dry_run
@@ -171,7 +172,8 @@ def _cost(
 
 def _gate_cost(shape: Shapes, num_outputs: int, settings: VaRedSettings) -> int:
     num_channels, num_frames, *sides = shape.inputs
-    height, width = (-(-side // settings.gate_stride) for side in sides)
+    stride = pooling_stride(settings.gate_stride, *sides)
+    height, width = (-(-side // stride) for side in sides)
     num_inputs = gate_inputs(settings.gate_input, num_channels, num_frames)
     pooling = pooling_macs(settings.gate_input, num_frames, num_channels * height * width)
     return gate_macs(num_inputs, pooling, settings.gate_width, num_outputs, settings.gate_norm)

@@ -21,7 +21,7 @@ from registry.vared.engine import accelerate, layer
 from registry.vared.engine.gates import pooled
 from registry.vared.engine.values import Copies, Value
 from registry.vared.gate import Gate
-from registry.vared.pooling import pool
+from registry.vared.pooling import pool, pooling_stride
 from registry.vared.recognizer import adapt
 from registry.vared.settings import VaRedSettings
 from registry.vared.standard import Standard
@@ -179,8 +179,9 @@ def test_the_engine_reports_the_routes_it_took(make_recognizer: Make) -> None:
     reference(recognizer, clips)
     for index, decision in recognizer.vared.decisions.items():
         for clip, routes in enumerate(fast.engine.routes):
-            torch.testing.assert_close(torch.tensor(routes[index].channel), decision.channel[clip])
-            torch.testing.assert_close(torch.tensor(routes[index].time), decision.time[clip])
+            # gates drawn far from their start magnify what float32 rounds
+            assert routes[index].channel == pytest.approx(decision.channel[clip].tolist(), abs=1e-4)
+            assert routes[index].time == pytest.approx(decision.time[clip].tolist(), abs=1e-4)
 
 
 @settings(deadline=None)
@@ -191,11 +192,14 @@ def test_a_gate_sees_of_a_lazy_map_what_it_sees_of_the_whole(data: st.DataObject
     torch.manual_seed(data.draw(st.integers(0, 99)))
     factor = data.draw(st.sampled_from([None, torch.randn(channels)]))
     copies = Copies((0, 1), computed, torch.arange(channels) % computed, factor)
-    rows = torch.randn(-(-frames // repeats), 3, 2, computed)
+    height, width = data.draw(st.sampled_from([(3, 2), (30, 45)]))
+    gate_stride = data.draw(st.sampled_from([1, 2, "auto"]))
+    rows = torch.randn(-(-frames // repeats), height, width, computed)
     value = Value(rows, frames, repeats, copies if computed < channels else None, scale=0.7)
-    whole = value.whole().data.permute(3, 0, 1, 2)[None]
+    stride = pooling_stride(gate_stride, height, width)
+    whole = value.whole().data.permute(3, 0, 1, 2)[None, ..., ::stride, ::stride]
     for gate_input in ("mean", "frames", "motion"):
-        seen = torch.from_numpy(pooled(value, gate_input))
+        seen = torch.from_numpy(pooled(value, gate_input, gate_stride))
         flat = (seen.T if gate_input == "frames" else seen).reshape(1, -1)
         torch.testing.assert_close(flat, pool(whole, gate_input))
 

@@ -17,8 +17,9 @@ from registry.macs import count
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import RECOGNIZERS
 from registry.vared.gate import Gate
+from registry.vared.pooling import pooling_stride
 from registry.vared.recognizer import adapt
-from registry.vared.settings import VaRedSettings
+from registry.vared.settings import SEEN_SIDE, VaRedSettings
 from registry.vared.standard import Standard
 
 Make = Callable[[str], tuple[nn.Module, Tensor]]
@@ -191,6 +192,23 @@ def test_learnt_routes_cost_what_runs(
     assert len(set(priced)) > 1  # the routes did differ
     gates = [ledger.by_column()["gate"] for ledger in ledgers]
     assert executed.gate.sum(1).tolist() == pytest.approx(gates, rel=0.01)
+
+
+@given(height=st.integers(1, 300), width=st.integers(1, 300))
+def test_a_gate_reads_few_rows_of_a_large_map_and_all_of_a_small_one(
+    height: int, width: int
+) -> None:
+    stride = pooling_stride("auto", height, width)
+    for side in (height, width):
+        assert len(range(0, side, stride)) >= min(side, SEEN_SIDE)
+    assert len(range(0, min(height, width), stride)) < 2 * SEEN_SIDE
+    assert pooling_stride(3, height, width) == 3
+
+
+@pytest.mark.parametrize("stride", [0, 1.5, True, "atuo"])
+def test_a_stride_that_is_none_is_refused(stride: Any) -> None:
+    with pytest.raises(ValueError, match=r"must be auto or a whole number from 1, but got"):
+        VaRedSettings(gate_stride=stride)
 
 
 def test_both_halves_of_a_split_convolution_have_gates(make_recognizer: Make) -> None:

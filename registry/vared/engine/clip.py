@@ -105,9 +105,9 @@ class ClipRun:
         pooling = 0
         key = (source, layer.gate.input)
         if key not in self._pooled:
-            stride = layer.gate.stride
-            self._pooled[key] = pooled(x, layer.gate.input, stride)
-            pooling = pooling_macs(layer.gate.input, len(x.data), num_seen(x, stride))
+            seen = num_seen(x, layer.gate.stride)
+            self._pooled[key] = pooled(x, layer.gate.input, layer.gate.stride)
+            pooling = pooling_macs(layer.gate.input, len(x.data), seen)
         self.macs += layer.gate_macs(pooling)
         return layer.gate(self._pooled[key])
 

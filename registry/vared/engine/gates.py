@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from ..gate import ALL_OFF_WEIGHT, Gate
-from ..settings import GateInput
+from ..pooling import pooling_stride
+from ..settings import GateInput, GateStride
 from ..standard import Standard
 from .filters import affine
 from .values import Value
@@ -61,43 +62,61 @@ def live_branches(weights: Sequence[float]) -> tuple[int, ...]:
     return tuple([i for i, weight in enumerate(weights) if weight > 0])
 
 
-def num_seen(value: Value, stride: int) -> int:
+@dataclass(frozen=True)
+class _Look:
+    """Which pixels of a map's data a gate reads, and what they stand for.
+
+    Args:
+        pixels: Indices into the data as a table, frame after frame.
+        starts: Where the pixels of each frame begin.
+        beside: Pixels of a line that are one row of that table.
+        shares: Share that a sum over each frame has in the mean over all.
+        stride: From one row and column that is read to the next.
+        num_pixels: Pixels that are read, of all frames.
+    """
+
+    pixels: torch.Tensor
+    starts: torch.Tensor
+    beside: int
+    shares: Array
+    stride: int
+    num_pixels: int
+
+
+def num_seen(value: Value, gate_stride: GateStride) -> int:
     """Return how many numbers of each row of data a gate reads."""
-    _, height, width, channels = value.data.shape
-    return -(-height // stride) * -(-width // stride) * channels
+    num_rows, *_, channels = value.data.shape
+    return _look(value, gate_stride).num_pixels // num_rows * channels
 
 
-def pooled(value: Value, gate_input: GateInput, stride: int = 1) -> Array:
+def pooled(value: Value, gate_input: GateInput, gate_stride: GateStride = 1) -> Array:
     """Return what a gate sees of a map, as `pooling.pool` does where the map is there in full.
 
-    (C,), by frames (T, C), with motion (2, C); of every `stride`-th row and column.
+    (C,), by frames (T, C), with motion (2, C).
     """
+    look = _look(value, gate_stride)
+    sums = _sums(value.data, look)
+    sums *= np.float32(value.scale)
     if gate_input == "frames":
-        means = _means(value, value.data, stride)
+        means = sums * np.float32(len(sums) / look.num_pixels)
         return _with_copies(value, means.repeat(value.repeats, 0)[: value.num_frames])
-    shares = _stand_for(len(value.data), value.num_frames, value.repeats)
-    mean = shares @ _means(value, value.data, stride)
+    mean = _with_copies(value, look.shares @ sums)
     if gate_input == "mean":
-        return _with_copies(value, mean)
-    moves = np.abs(_with_copies(value, _motion(value, stride)))
-    return np.stack([_with_copies(value, mean), moves])
+        return mean
+    return np.stack([mean, np.abs(_with_copies(value, _motion(value, look.stride)))])
 
 
-def _means(value: Value, data: torch.Tensor, stride: int) -> Array:
-    """Mean over space of each row of data, (rows, C').
+def _sums(data: torch.Tensor, look: _Look) -> Array:
+    """Sums over space of each row of data, (rows, C').
 
     A bag for all rows would save a little time, and add up too many numbers one by one.
     """
-    num_rows, height, width, channels = data.shape
-    beside = width if channels < NARROW and stride == 1 else 1
-    pixels, starts = _pixels(num_rows, height, width // beside, stride, data.device)
-    table = data.view(-1, beside * channels)
+    num_rows, *_, channels = data.shape
+    table = data.view(-1, look.beside * channels)
     # not by `torch.nn.functional`, whose checks take longer than a small map
-    sums: Array = torch.embedding_bag(table, pixels, starts, mode=_SUM)[0].float().cpu().numpy()
-    if beside > 1:
-        sums = sums.reshape(num_rows, beside, channels).sum(1)
-    sums *= np.float32(value.scale * num_rows / (beside * len(pixels)))
-    return sums
+    bags = torch.embedding_bag(table, look.pixels, look.starts, mode=_SUM)[0]
+    sums: Array = bags.float().cpu().numpy()
+    return sums.reshape(num_rows, look.beside, channels).sum(1) if look.beside > 1 else sums
 
 
 def _motion(value: Value, stride: int) -> Array:
@@ -106,7 +125,10 @@ def _motion(value: Value, stride: int) -> Array:
         return np.zeros(value.data.shape[3], np.float32)
     seen = value.data[:, ::stride, ::stride]
     steps = (seen[1:] - seen[:-1]).abs_()
-    total: Array = _means(value, steps, 1).sum(0) / np.float32(value.num_frames - 1)
+    look = _look_at(steps.shape, len(steps), 1, 1, steps.device)
+    total: Array = (look.shares @ _sums(steps, look)) * np.float32(
+        value.scale * len(steps) / (value.num_frames - 1)
+    )
     return total
 
 
@@ -118,24 +140,36 @@ def _with_copies(value: Value, means: Array) -> Array:
     return everything
 
 
-@lru_cache(maxsize=256)
-def _pixels(
-    num_rows: int, height: int, width: int, stride: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of the pixels that are read, and where those of each row of data begin."""
-    every = torch.arange(num_rows * height * width, dtype=torch.int32, device=device)
-    read = every.view(num_rows, height, width)[:, ::stride, ::stride].flatten(1)
+def _look(value: Value, gate_stride: GateStride) -> _Look:
+    data = value.data
+    return _look_at(data.shape, value.num_frames, value.repeats, gate_stride, data.device)
+
+
+@lru_cache(maxsize=512)
+def _look_at(
+    shape: torch.Size,
+    num_frames: int,
+    repeats: int,
+    gate_stride: GateStride,
+    device: torch.device,
+) -> _Look:
+    num_rows, height, width, channels = shape
+    stride = pooling_stride(gate_stride, height, width)
+    beside = width if channels < NARROW and stride == 1 else 1
+    every = torch.arange(num_rows * height * width // beside, dtype=torch.int32, device=device)
+    read = every.view(num_rows, height, -1)[:, ::stride, ::stride].flatten(1)
     starts = torch.arange(num_rows, dtype=torch.int32, device=device) * read.shape[1]
-    return read.flatten().contiguous(), starts
-
-
-@lru_cache(maxsize=256)
-def _stand_for(num_rows: int, num_frames: int, repeats: int) -> Array:
-    """Share of the clip's frames that each row of data stands for: the last may be fewer."""
     counts = np.full(num_rows, repeats, np.float32)
-    counts[-1] = num_frames - repeats * (num_rows - 1)
-    shares: Array = counts / np.float32(num_frames)
-    return shares
+    counts[-1] = num_frames - repeats * (num_rows - 1)  # the last may stand for fewer
+    num_pixels = read.numel() * beside
+    return _Look(
+        pixels=read.flatten().contiguous(),
+        starts=starts,
+        beside=beside,
+        shares=counts * np.float32(num_rows / (num_frames * num_pixels)),
+        stride=stride,
+        num_pixels=num_pixels,
+    )
 
 
 class ClipGate:
