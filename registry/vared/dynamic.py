@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .copies import CopyPlan, blend_copies
 from .frames import kept_frames
-from .gate import Gate
+from .gate import Gate, Look
 from .policy import Decision, Policy
 from .rebuild import Rebuild
 from .settings import VaRedSettings
@@ -64,6 +64,7 @@ class DynamicConv(nn.Module):
         rebuild_channel: Blends the channel axis.
         rebuild_time: Blends the time axis.
         settings: Of the method.
+        looks_with: Number of the layer whose input its gate sees; None: it sees its own.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class DynamicConv(nn.Module):
         rebuild_channel: Rebuild,
         rebuild_time: Rebuild,
         settings: VaRedSettings,
+        looks_with: int | None = None,
     ) -> None:
         super().__init__()
         self._host = (host,)  # in a tuple: not a child, or its keys would appear twice
@@ -83,6 +85,8 @@ class DynamicConv(nn.Module):
         self._parts = {name: name.split(".") if name else [] for name in stage.names}
         self.index = index
         self.policy = policy
+        self.look = Look(settings)
+        self.looks_with = index if looks_with is None else looks_with
         self.gate = gate
         self.rebuild_channel = rebuild_channel
         self.rebuild_time = rebuild_time
@@ -104,17 +108,24 @@ class DynamicConv(nn.Module):
         watches = self.training and not self.policy.frozen
         forced = self.policy.forced(self.index, self.gate.num_branches)
         if forced is not None:
-            if watches:
-                self.gate.watch(self._clips_first(x))
+            if watches and self.gate.standard is not None:
+                self.gate.standard.watch(self._seen(x.detach()))
             if self.policy.runs_gates:
-                self.gate(self._clips_first(x))
+                self.gate(self._seen(x))
             return Decision(forced.channel.to(x), forced.time.to(x))
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.policy.frozen):
-            decision = Decision(*self.gate(self._clips_first(x), watches))
+            decision = Decision(*self.gate(self._seen(x), watches))
         # while gates learn, every branch needs its gradient
         if self.hardens and (self.policy.frozen or not self.training):
             return decision.hardened()
         return decision
+
+    def _seen(self, x: Tensor) -> Tensor:
+        if self.looks_with != self.index:
+            return self.policy.looks[self.looks_with]
+        seen: Tensor = self.look(self._clips_first(x))
+        self.policy.looks[self.index] = seen
+        return seen
 
     def _skip(self, x: Tensor, decision: Decision) -> Tensor:
         """Run each group of clips that share their live branches by itself."""

@@ -101,6 +101,28 @@ def _choices(axes: Axes, dtype: torch.dtype, device: torch.device) -> _Choices:
     return _Choices(of_axis_SA, rescue_AS, has_choice_S)
 
 
+class Look(nn.Module):
+    """What gates see of a map: see `pooling.pool`.
+
+    Args:
+        settings: Of the method.
+    """
+
+    macs_column = "gate"
+
+    def __init__(self, settings: VaRedSettings) -> None:
+        super().__init__()
+        self.input = settings.gate_input
+        self.stride = settings.gate_stride
+
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
+        """Return (N, `gate_inputs`)."""
+        stride = pooling_stride(self.stride, *x_NCTHW.shape[-2:])
+        # a slice of all would cost a copy of the gradient
+        seen = x_NCTHW if stride == 1 else x_NCTHW[..., ::stride, ::stride]
+        return pool(seen, self.input)
+
+
 class Gate(nn.Module):
     """Decides for each clip how much every branch of one convolution weighs.
 
@@ -108,8 +130,8 @@ class Gate(nn.Module):
     sampling. Ours: the settings' defaults.
 
     Args:
-        num_channels: Channels of the convolution's input.
-        num_frames: Frames of that input.
+        num_channels: Channels of the map that it sees.
+        num_frames: Frames of that map.
         num_branches: Branches of the channel axis and of the time axis, at least 1 each.
         settings: Of the method.
     """
@@ -125,10 +147,8 @@ class Gate(nn.Module):
     ) -> None:
         super().__init__()
         self.num_branches = num_branches
-        self.input = settings.gate_input
-        self.stride = settings.gate_stride
         self.normalise = settings.normalise
-        num_inputs = gate_inputs(self.input, num_channels, num_frames)
+        num_inputs = gate_inputs(settings.gate_input, num_channels, num_frames)
         self.standard = Standard(num_inputs) if settings.gate_norm == "running" else None
         self.squeeze = nn.Linear(num_inputs, settings.gate_width)
         self.norm = _gate_norm(settings)
@@ -147,30 +167,24 @@ class Gate(nn.Module):
         with torch.no_grad():
             self.excite.bias.copy_(torch.tensor(beta))
 
-    def forward(self, x_NCTHW: Tensor, watches: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, seen_NI: Tensor, watches: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Return weights (N, S_channel) and (N, S_time), and the pre-activations of both (N, S).
 
         An axis with a single branch always weighs 1.
 
         Args:
-            x_NCTHW: The layer's input.
+            seen_NI: What it sees, as `Look` gives it.
             watches: Also take these clips into the statistics that later ones are judged by.
         """
         squeeze, excite = self.squeeze, self.excite
-        seen = pool(self._sampled(x_NCTHW), self.input).to(squeeze.weight.dtype)
         # in mixed precision too a gate computes in the type of its weights: it is a few numbers
-        with torch.autocast(x_NCTHW.device.type, enabled=False):
-            seen = self._standardised(seen, watches)
+        with torch.autocast(seen_NI.device.type, enabled=False):
+            seen = self._standardised(seen_NI.to(squeeze.weight.dtype), watches)
             units = self.norm(linear(seen, squeeze.weight, squeeze.bias))
             channel, time, u = _Weights.apply(  # type: ignore[no-untyped-call]
                 units, excite.weight, excite.bias, self.num_branches, self.leaks
             )
         return self._normalised(channel), self._normalised(time), u
-
-    def watch(self, x_NCTHW: Tensor) -> None:
-        """Take clips into the statistics and decide nothing; nothing at all without statistics."""
-        if self.standard is not None:
-            self.standard.watch(pool(self._sampled(x_NCTHW.detach()), self.input))
 
     def _standardised(self, seen: Tensor, watches: bool) -> Tensor:
         if self.standard is None:
@@ -179,11 +193,6 @@ class Gate(nn.Module):
         if watches:
             self.standard.watch(seen)
         return standardised
-
-    def _sampled(self, x: Tensor) -> Tensor:
-        stride = pooling_stride(self.stride, *x.shape[-2:])
-        # a slice of all would cost a copy of the gradient
-        return x if stride == 1 else x[..., ::stride, ::stride]
 
     def _normalised(self, weights: Tensor) -> Tensor:
         return weights / weights.sum(1, keepdim=True) if self.normalise else weights

@@ -53,11 +53,14 @@ class Policy:
     """Run the gates although routes are forced, and ignore what they say: for timing."""
     efficiency_weight: float = 0.0
     decisions: dict[int, Decision] = field(default_factory=dict)
+    looks: dict[int, Tensor] = field(default_factory=dict)
+    """What gates saw of a layer's input in this forward, for those that see the same."""
     scores: Tensor | None = None
 
     def forget(self) -> None:
         """Drop what the last forward left."""
         self.decisions = {}
+        self.looks = {}
         self.scores = None
 
     def forced(self, layer: int, num_branches: tuple[int, int]) -> Decision | None:

@@ -16,6 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "normalise": False,
         "gate_norm": "batch",
         "gate_input": "frames",
+        "gate_stride": 1,
         "activation": "exact",
         "training": {"square": True, "only_correct": True, "pressure": "clip"},
     },

@@ -96,7 +96,7 @@ GateStride = Annotated[
 class VaRedSettings(Settings):
     """What can be chosen about VA-RED2 before training."""
 
-    added = frozenset({"gate_stride", "gate_layers"})
+    added = frozenset({"gate_stride", "gate_layers", "gate_sees"})
 
     axes: tuple[Axis, ...] = Field(
         ("channel", "time"), description="what a gate may reduce (stated: each alone, and both)"
@@ -134,6 +134,11 @@ class VaRedSettings(Settings):
         "mean",
         description="pool over space and time, or keep time (recalled: frames); motion: beside the"
         " mean, how much each channel changes from frame to frame (ours)",
+    )
+    gate_sees: Literal["own", "block"] = Field(
+        "own",
+        description="what a gate pools: its convolution's own input (recalled), or that of the"
+        " residual block that it is in, once for all gates of the block (ours)",
     )
     gate_stride: GateStride = Field(
         "auto",

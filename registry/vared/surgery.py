@@ -47,6 +47,15 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What is to be made of a site: what it costs, and the convolution whose input it sees."""
+
+    site: Site
+    cost: LayerCost
+    seen: str
+
+
+@dataclass(frozen=True)
 class Surgery:
     """What was done.
 
@@ -83,16 +92,50 @@ def operate(recognizer: nn.Module, settings: VaRedSettings, example: Tensor) -> 
         else:
             sites.append(site)
     sites.sort(key=lambda site: shapes[site.conv].order)
-    plans = [(site, _cost(recognizer, site, shapes, settings)) for site in sites]
-    for site, cost in plans:
-        if _has_no_gain(cost):
+    for site in sites:
+        if _has_no_gain(_cost(recognizer, site, site.conv, shapes, settings)):
             left[site.conv] = "its gate would cost more than it could save"
-    plans = [(site, cost) for site, cost in plans if site.conv not in left]
-    if not plans:
+    sites = [site for site in sites if site.conv not in left]
+    if not sites:
         raise ValueError("no convolution of this recognizer can be made dynamic")
-    policy = Policy(CostTable([cost for _, cost in plans], dense))
+    seen = _seen(recognizer, sites, settings)
+    plans = [
+        Plan(site, _cost(recognizer, site, seen[site.conv], shapes, settings), seen[site.conv])
+        for site in sites
+    ]
+    policy = Policy(CostTable([plan.cost for plan in plans], dense))
     _install(recognizer, plans, shapes, policy, settings)
-    return Surgery(policy, tuple(site.conv for site, _ in plans), left)
+    return Surgery(policy, tuple(site.conv for site in sites), left)
+
+
+def _seen(recognizer: nn.Module, sites: list[Site], settings: VaRedSettings) -> dict[str, str]:
+    """The convolution whose input each gate sees: its own, or the first of the block with a gate.
+
+    Args:
+        recognizer: That they are of.
+        sites: Of convolutions with a gate, in order of execution.
+        settings: Of the method.
+    """
+    first: dict[str, str] = {}
+    for site in sites:
+        first.setdefault(_block(recognizer, site.conv), site.conv)
+    if settings.gate_sees == "own":
+        return {site.conv: site.conv for site in sites}
+    return {site.conv: first[_block(recognizer, site.conv)] for site in sites}
+
+
+def _block(recognizer: nn.Module, path: str) -> str:
+    """Path of the residual block that a convolution is in; its own where it is in none."""
+    above = path
+    while "." in above:
+        above = above.rpartition(".")[0]
+        if any(hasattr(recognizer.get_submodule(above), mark) for mark in _MARKS_OF_BLOCKS):
+            return above
+    return path
+
+
+_MARKS_OF_BLOCKS = ("downsample", "use_res_connect")
+"""What MMAction2's residual blocks, and nothing else that convolves, have for attributes."""
 
 
 def _sites(recognizer: nn.Module) -> Iterator[tuple[Site, str]]:
@@ -145,7 +188,11 @@ def _why_leave(site: Site, shapes: dict[str, Shapes], settings: VaRedSettings) -
 
 
 def _cost(
-    recognizer: nn.Module, site: Site, shapes: dict[str, Shapes], settings: VaRedSettings
+    recognizer: nn.Module,
+    site: Site,
+    seen: str,
+    shapes: dict[str, Shapes],
+    settings: VaRedSettings,
 ) -> LayerCost:
     shape, axes = shapes[site.conv], axes_of(site.conv, shapes, settings)
     host = recognizer.get_submodule(site.host)
@@ -164,18 +211,24 @@ def _cost(
         area=shape.outputs[2] * shape.outputs[3],
         channel_factors=channel_factors,
         time_factors=time_factors,
-        gate=_gate_cost(shape, len(channel_factors) + len(time_factors), settings),
+        gate=_gate_cost(
+            shapes[seen],
+            len(channel_factors) + len(time_factors),
+            settings,
+            pools=seen == site.conv,
+        ),
         cheap_per_element=Cheap(settings.cheap, 1).macs_per_element,
         unit_weights=settings.one_branch_weighs_one,
     )
 
 
-def _gate_cost(shape: Shapes, num_outputs: int, settings: VaRedSettings) -> int:
-    num_channels, num_frames, *sides = shape.inputs
+def _gate_cost(seen: Shapes, num_outputs: int, settings: VaRedSettings, *, pools: bool) -> int:
+    num_channels, num_frames, *sides = seen.inputs
     stride = pooling_stride(settings.gate_stride, *sides)
     height, width = (-(-side // stride) for side in sides)
     num_inputs = gate_inputs(settings.gate_input, num_channels, num_frames)
     pooling = pooling_macs(settings.gate_input, num_frames, num_channels * height * width)
+    pooling = pooling if pools else 0
     return gate_macs(num_inputs, pooling, settings.gate_width, num_outputs, settings.gate_norm)
 
 
@@ -203,24 +256,24 @@ def _has_no_gain(cost: LayerCost) -> bool:
 
 def _install(
     recognizer: nn.Module,
-    plans: list[tuple[Site, LayerCost]],
+    plans: list[Plan],
     shapes: dict[str, Shapes],
     policy: Policy,
     settings: VaRedSettings,
 ) -> None:
-    dynamic = {
-        site.conv: _dynamic_conv(
-            recognizer.get_submodule(site.host),
-            site.stage,
-            index,
-            cost,
-            shapes[site.conv],
+    dynamic: dict[str, DynamicConv] = {}
+    for plan in plans:
+        first = dynamic.get(plan.seen)
+        dynamic[plan.site.conv] = _dynamic_conv(
+            recognizer.get_submodule(plan.site.host),
+            plan,
+            len(dynamic),
+            shapes[plan.seen],
             policy,
             settings,
+            looks_with=None if first is None else first.index,
         )
-        for index, (site, cost) in enumerate(plans)
-    }
-    for path in dict.fromkeys(site.host for site, _ in plans):
+    for path in dict.fromkeys(plan.site.host for plan in plans):
         host = recognizer.get_submodule(path)
         sites = [Site(path, stage) for stage in stages_of(host)]
         chain = DynamicChain(
@@ -233,18 +286,19 @@ def _install(
 
 def _dynamic_conv(
     host: nn.Module,
-    stage: Stage,
+    plan: Plan,
     index: int,
-    cost: LayerCost,
-    shape: Shapes,
+    seen: Shapes,
     policy: Policy,
     settings: VaRedSettings,
+    looks_with: int | None,
 ) -> DynamicConv:
+    cost, stage = plan.cost, plan.site.stage
     num_branches = (len(cost.channel_factors), len(cost.time_factors))
     conv: Any = host.get_submodule(stage.conv)
     with torch.device(conv.weight.device):
-        gate = Gate(shape.inputs[0], shape.inputs[1], num_branches, settings)
+        gate = Gate(seen.inputs[0], seen.inputs[1], num_branches, settings)
         channel = Rebuild("channel", cost.channel_factors, cost.num_channels, settings)
         mirrored = settings.keep == "mirrored" and not _mixes_time(conv, stage)
         time = Rebuild("time", cost.time_factors, cost.num_channels, settings, mirrored=mirrored)
-    return DynamicConv(host, stage, index, policy, gate, channel, time, settings)
+    return DynamicConv(host, stage, index, policy, gate, channel, time, settings, looks_with)

@@ -37,11 +37,13 @@ SETTINGS = {
     "before": VaRedSettings(placement="before"),
     "before-scale-3": VaRedSettings(placement="before", cheap="scale", search_space=3),
     "depthwise": VaRedSettings(cheap="depthwise"),
+    "block": VaRedSettings(gate_sees="block"),
     "stride": VaRedSettings(gate_stride=3, keep="first"),
     "motion-scale": VaRedSettings(gate_input="motion", cheap="scale"),
     "motion-first-3": VaRedSettings(gate_input="motion", keep="first", search_space=3),
     "running-motion": VaRedSettings(gate_norm="running", gate_input="motion"),
     "running-frames": VaRedSettings(gate_norm="running", gate_input="frames", normalise=True),
+    "block-running": VaRedSettings(gate_sees="block", gate_norm="running", gate_input="motion"),
     "batch-frames": VaRedSettings(gate_norm="batch", gate_input="frames", normalise=True),
 }
 

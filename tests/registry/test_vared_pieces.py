@@ -11,14 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from registry.vared.calibration import DEPTH
 from registry.vared.controller import BudgetHook, Controller
 from registry.vared.copies import CopyPlan, blend_copies
 from registry.vared.cost import CostTable, LayerCost
 from registry.vared.frames import kept_frames, mirrors
-from registry.vared.gate import ALL_OFF_WEIGHT, Gate
+from registry.vared.gate import ALL_OFF_WEIGHT, Gate, Look
 from registry.vared.information import mutual_information, route_information
 from registry.vared.loss import AdaptiveLoss
 from registry.vared.policy import Decision, Policy
@@ -188,9 +188,13 @@ def gate(**choices: object) -> Gate:
     return Gate(6, 4, (2, 2), VaRedSettings(**choices))
 
 
+def seen(x: Tensor, **choices: object) -> Tensor:
+    return Look(VaRedSettings(**choices))(x)
+
+
 def test_a_gate_starts_almost_full_and_almost_alike_for_all_clips() -> None:
     vared = VaRedSettings()
-    channel, time, _ = gate()(torch.randn(5, 6, 4, 3, 3))
+    channel, time, _ = gate()(seen(torch.randn(5, 6, 4, 3, 3)))
     for weights in (channel, time):
         expected = torch.tensor([[math.tanh(vared.bias_full), math.tanh(vared.bias_reduced)]])
         torch.testing.assert_close(weights, expected.expand(5, 2), atol=0.1, rtol=0)
@@ -201,7 +205,7 @@ def test_closed_branches_weigh_exactly_zero(activation: str) -> None:
     closing = gate(activation=activation)
     with torch.no_grad():
         closing.excite.bias.copy_(torch.tensor([-1.0, 2.0, 1.0, -3.0]))
-    channel, time, u = closing(torch.randn(5, 6, 4, 3, 3))
+    channel, time, u = closing(seen(torch.randn(5, 6, 4, 3, 3)))
     assert (channel[:, 0] == 0).all()
     assert (time[:, 1] == 0).all()
     (channel[:, 0].sum() + time[:, 1].sum()).backward()
@@ -224,7 +228,7 @@ def test_weights_follow_the_formula_forward_and_back(
         deciding.excite.weight.normal_()
         deciding.excite.bias.normal_()
     x = torch.randn(5, 6, 4, 3, 3, requires_grad=True)
-    channel, time, u = deciding(x)
+    channel, time, u = deciding(seen(x))
     hidden = torch.tanh(deciding.norm(deciding.squeeze(x.mean((2, 3, 4)))))
     expected_u = deciding.excite(hidden)
     torch.testing.assert_close(u, expected_u)
@@ -255,7 +259,7 @@ def test_where_all_branches_close_the_cheapest_stays() -> None:
     closing = gate()
     with torch.no_grad():
         closing.excite.bias.fill_(-5)
-    channel, _, _ = closing(torch.randn(3, 6, 4, 3, 3))
+    channel, _, _ = closing(seen(torch.randn(3, 6, 4, 3, 3)))
     torch.testing.assert_close(channel, torch.tensor([[0.0, ALL_OFF_WEIGHT]]).expand(3, 2))
 
 
@@ -263,7 +267,7 @@ def test_where_all_branches_close_the_cheapest_stays() -> None:
 @pytest.mark.parametrize("keep", ["mean", "frames", "motion"])
 def test_normalised_weights_sum_to_one(norm: str, keep: str) -> None:
     channel, time, _ = gate(normalise=True, gate_norm=norm, gate_input=keep)(
-        torch.randn(5, 6, 4, 3, 3)
+        seen(torch.randn(5, 6, 4, 3, 3), gate_input=keep)
     )
     torch.testing.assert_close(channel.sum(1), torch.ones(5))
     torch.testing.assert_close(time.sum(1), torch.ones(5))
@@ -279,11 +283,11 @@ def test_the_first_batches_give_the_mean_and_variance_of_all_their_clips(
     num_batches: int, size: int, offset: float, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    seen = offset + torch.randn(num_batches, size, 3, generator=generator)
+    batches = offset + torch.randn(num_batches, size, 3, generator=generator)
     standard = Standard(3)
-    for batch in seen:
+    for batch in batches:
         standard.watch(batch)
-    clips = seen.double().flatten(0, 1)
+    clips = batches.double().flatten(0, 1)
     torch.testing.assert_close(standard.mean.double(), clips.mean(0), rtol=1e-5, atol=1e-5)
     variance = clips.var(0, unbiased=False)
     torch.testing.assert_close(standard.variance.double(), variance, rtol=1e-3, atol=1e-4)
@@ -310,9 +314,12 @@ def test_with_running_statistics_a_clip_is_judged_alone(
     judging = gate(gate_norm="running", gate_input=choice).train()
     nn.init.normal_(judging.excite.weight)
     generator = torch.Generator().manual_seed(seed)
-    judging.watch(torch.randn(4, 6, 4, 3, 3, generator=generator))
-    clip = torch.randn(1, 6, 4, 3, 3, generator=generator)
-    others = scale * torch.randn(num_others, 6, 4, 3, 3, generator=generator)
+    before, clip, others = (
+        seen(torch.randn(num, 6, 4, 3, 3, generator=generator), gate_input=choice)
+        for num in (4, 1, num_others)
+    )
+    judging.standard.watch(before)
+    others = scale * others
     alone = judging(clip)
     together = judging(torch.cat([clip, others]), watches=True)
     for one, first in zip(alone, together, strict=True):

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from registry.macs import count
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import RECOGNIZERS
-from registry.vared.gate import Gate
-from registry.vared.pooling import pooling_stride
+from registry.vared.gate import Gate, Look
+from registry.vared.pooling import pool, pooling_stride
 from registry.vared.recognizer import adapt
 from registry.vared.settings import SEEN_SIDE, VaRedSettings
 from registry.vared.standard import Standard
@@ -30,6 +30,7 @@ SETTINGS = {
     "before": VaRedSettings(placement="before"),
     "scale-3": VaRedSettings(cheap="scale", search_space=3),
     "depthwise": VaRedSettings(cheap="depthwise"),
+    "block": VaRedSettings(gate_sees="block"),
     "stride": VaRedSettings(gate_stride=3),
     "normalised": VaRedSettings(normalise=True),
     "hard": VaRedSettings(weights="hard", keep="first"),
@@ -175,15 +176,19 @@ def test_a_route_costs_what_two_counters_see(
 
 
 @pytest.mark.parametrize(
-    ("gate_input", "stride", "norm"),
-    [("mean", 1, "layer"), ("motion", 1, "running"), ("mean", 4, "layer")],
+    "choices",
+    [
+        {},
+        {"gate_input": "motion", "gate_norm": "running"},
+        {"gate_stride": 4},
+        {"gate_sees": "block"},
+    ],
 )
 @pytest.mark.parametrize("name", RECOGNIZERS)
 def test_learnt_routes_cost_what_runs(
-    make_recognizer: Make, name: str, gate_input: Any, stride: int, norm: Any
+    make_recognizer: Make, name: str, choices: dict[str, Any]
 ) -> None:
-    vared = VaRedSettings(gate_input=gate_input, gate_stride=stride, gate_norm=norm)
-    _, recognizer, clips = adapted(make_recognizer, name, vared)
+    _, recognizer, clips = adapted(make_recognizer, name, VaRedSettings(**choices))
     ledgers = [count(recognizer, clip[None], recognizer_forward) for clip in clips]
     both_paths(recognizer, clips)
     executed = recognizer.vared.executed()
@@ -209,6 +214,30 @@ def test_a_gate_reads_few_rows_of_a_large_map_and_all_of_a_small_one(
 def test_a_stride_that_is_none_is_refused(stride: Any) -> None:
     with pytest.raises(ValueError, match=r"must be auto or a whole number from 1, but got"):
         VaRedSettings(gate_stride=stride)
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_gates_of_a_block_look_once_at_what_comes_into_it(make_recognizer: Make, name: str) -> None:
+    _, recognizer, clips = adapted(make_recognizer, name, VaRedSettings(gate_sees="block"))
+    inputs: dict[str, Tensor] = {}
+    looks: list[str] = []
+    for path, module in recognizer.named_modules():
+        if hasattr(module, "downsample"):
+            module.register_forward_pre_hook(lambda _, x, p=path: inputs.update({p: x[0]}))
+        if isinstance(module, Look):
+            module.register_forward_hook(lambda _, x, __, p=path: looks.append(p))
+    recognizer_forward(recognizer, clips[:1])
+    blocks = {path: [p for p in looks if p.startswith(f"{path}.")] for path in inputs}
+    assert {len(those) for those in blocks.values()} == {1}
+    outside = [p for p in looks if not any(p.startswith(f"{path}.") for path in inputs)]
+    gates = [path for path, module in recognizer.named_modules() if isinstance(module, Gate)]
+    alone = [p for p in gates if not any(p.startswith(f"{path}.") for path in inputs)]
+    assert len(outside) == len(alone)
+    for path, (look,) in blocks.items():
+        first = recognizer.get_submodule(look.removesuffix(".look"))
+        x = inputs[path]
+        whole = x if x.dim() == 5 else x[None].transpose(1, 2)
+        torch.testing.assert_close(recognizer.vared.looks[first.index], pool(whole, "mean"))
 
 
 def test_both_halves_of_a_split_convolution_have_gates(make_recognizer: Make) -> None:

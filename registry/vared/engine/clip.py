@@ -14,8 +14,7 @@ from torch import Tensor, fx
 from torch.nn import functional as F  # noqa: N812
 
 from ..cost import pooling_macs
-from ..settings import GateInput
-from .gates import Array, Route, num_seen, pooled
+from .gates import Array, ClipGates, Route, num_seen, pooled
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
 from .layer import DENSE, Layer
 from .maxima import maxima
@@ -44,17 +43,26 @@ class ClipRun:
     Args:
         program: Steps of the backbone.
         layers: Its convolutions, by the value they make.
+        gates: Of its layers, by the layer whose input they see.
         router: How they come to their routes.
     """
 
-    def __init__(self, program: Program, layers: Mapping[str, Layer], router: Router) -> None:
+    def __init__(
+        self,
+        program: Program,
+        layers: Mapping[str, Layer],
+        gates: Mapping[int, ClipGates],
+        router: Router,
+    ) -> None:
         self.program = program
         self.layers = layers
+        self.gates = gates
         self.router = router
         self.macs = 0
         self.routes: dict[int, Route] = {}
         self._values: dict[str, Any] = {}
-        self._pooled: dict[tuple[str, GateInput], Array] = {}
+        self._pooled: dict[str, Array] = {}
+        self._decided: dict[int, Route] = {}
 
     def __call__(self, x: Value) -> list[Tensor]:
         """Return what the backbone returns for the clip, as tensors."""
@@ -88,28 +96,31 @@ class ClipRun:
     def _route(self, layer: Layer, source: str, x: Value) -> Route:
         if layer.dynamic is None:
             return DENSE
+        index = layer.dynamic.index
         if self.router.is_dense:
             route = layer.route(0, 0)
         elif self.router.forced is None:
-            route = self._decide(layer, source, x)
+            self._decide(index, source, x)
+            route = self._decided[index]
         else:
-            channel, time = self.router.forced[layer.dynamic.index]
+            channel, time = self.router.forced[index]
             route = layer.route(int(channel), int(time))
             if self.router.runs_gates:
-                self._decide(layer, source, x)
-        self.routes[layer.dynamic.index] = route
+                self._decide(index, source, x)
+        self.routes[index] = route
         return route
 
-    def _decide(self, layer: Layer, source: str, x: Value) -> Route:
-        """Run the gate. Convolutions that read the same value share its means."""
-        pooling = 0
-        key = (source, layer.gate.input)
-        if key not in self._pooled:
-            seen = num_seen(x, layer.gate.stride)
-            self._pooled[key] = pooled(x, layer.gate.input, layer.gate.stride)
-            pooling = pooling_macs(layer.gate.input, len(x.data), seen)
-        self.macs += layer.gate_macs(pooling)
-        return layer.gate(self._pooled[key])
+    def _decide(self, index: int, source: str, x: Value) -> None:
+        """Run the gates that see this layer's input. Those of one value share its means."""
+        gates = self.gates.get(index)
+        if gates is None:  # it saw another layer's
+            return
+        if source not in self._pooled:
+            seen = num_seen(x, gates.stride)
+            self._pooled[source] = pooled(x, gates.input, gates.stride)
+            self.macs += pooling_macs(gates.input, len(x.data), seen)
+        self._decided.update(gates(self._pooled[source]))
+        self.macs += gates.macs
 
     def _pool(self, step: Pool) -> Value:
         x, pool = self._value(step.source), step.pool

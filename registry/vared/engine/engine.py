@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..dynamic import DynamicConv
 from ..policy import Policy
 from .clip import ClipRun, Router
-from .gates import Route
+from .gates import ClipGates, Route
 from .graph import Conv, Program, trace
 from .layer import Layer
 from .values import Value
@@ -89,6 +91,7 @@ class Engine(nn.Module):
         self.program: Program = trace(backbone)
         convs = [step for step in self.program.steps if isinstance(step, Conv)]
         self.layers = {step.output: Layer(step, dtype) for step in convs}
+        self.gates = _gates([step.layer for step in convs if step.layer is not None])
 
     @property
     def backbone(self) -> nn.Module:
@@ -105,7 +108,7 @@ class Engine(nn.Module):
         for index, clip in enumerate(clips):
             frames_first = clip.transpose(0, 1) if is_3d else clip
             data = frames_first.permute(0, 2, 3, 1).to(self.dtype).contiguous()
-            run = ClipRun(self.program, self.layers, self._router(index))
+            run = ClipRun(self.program, self.layers, self.gates, self._router(index))
             outputs.append(run(Value(data, len(data), is_view=True, is_folded=not is_3d)))
             self.executed.append(run.macs)
             self.routes.append(run.routes)
@@ -121,3 +124,11 @@ class Engine(nn.Module):
             return Router()
         forced = policy.routes[clip if len(policy.routes) > 1 else 0].tolist()
         return Router(forced=forced, runs_gates=policy.runs_gates)
+
+
+def _gates(layers: Sequence[DynamicConv]) -> dict[int, ClipGates]:
+    """Gates that see the same, by the layer whose input that is."""
+    together: dict[int, list[DynamicConv]] = {}
+    for layer in layers:
+        together.setdefault(layer.looks_with, []).append(layer)
+    return {first: ClipGates(those) for first, those in together.items()}

@@ -10,15 +10,18 @@ Shape legend: as in `values`; D hidden units, S branches of an axis.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from ..cost import gate_macs
+from ..dynamic import DynamicConv
 from ..gate import ALL_OFF_WEIGHT, Gate
 from ..pooling import pooling_stride
 from ..settings import GateInput, GateStride
@@ -172,48 +175,46 @@ def _look_at(
     )
 
 
-class ClipGate:
-    """A trained `Gate`, for one clip, in numpy.
+class ClipGates:
+    """Trained gates that see the same, for one clip, in numpy: all of them at once.
 
     Args:
-        gate: Trained; its weights are copied.
-        hardens: Keep the largest live branch alone, at 1.
+        layers: Of the gates; their weights are copied.
     """
 
-    def __init__(self, gate: Gate, hardens: bool) -> None:
-        self.num_branches = gate.num_branches
-        self.input = gate.input
-        self.stride = gate.stride
-        self.normalises = gate.normalise
-        self.hardens = hardens
-        self.squeeze = _arrays(gate.squeeze)
-        self.excite = _arrays(gate.excite)
-        self.layer_norm: tuple[Array, Array, float] | None = None
-        if isinstance(gate.norm, nn.LayerNorm):
-            self.squeeze = tuple(parameter - parameter.mean(0) for parameter in self.squeeze)
-            self.layer_norm = (*_arrays(gate.norm), gate.norm.eps)
-        if isinstance(gate.norm, nn.BatchNorm1d):
-            scale, shift = (_array(t) for t in affine(gate.norm))
-            weight, bias = self.squeeze
-            self.squeeze = (weight * scale[:, None], bias * scale + shift)
-        if gate.standard is not None:
-            self.squeeze = _behind(gate.standard, *self.squeeze)
+    def __init__(self, layers: Sequence[DynamicConv]) -> None:
+        look = layers[0].look
+        self.input = look.input
+        self.stride = look.stride
+        self.hardens = layers[0].hardens
+        gates = [layer.gate for layer in layers]
+        self.normalises = gates[0].normalise
+        self.branches = [(layer.index, *layer.gate.num_branches) for layer in layers]
+        squeezes = [_squeeze(gate) for gate in gates]
+        self.weight, self.bias = (np.concatenate(parts) for parts in zip(*squeezes, strict=True))
+        self.layer_norm: _LayerNorm | None = None
+        if isinstance(gates[0].norm, nn.LayerNorm):
+            self.layer_norm = _LayerNorm(gates)
+        self.excite_bias = np.concatenate([_array(gate.excite.bias) for gate in gates])
+        self.excite = _diagonal([_array(gate.excite.weight) for gate in gates])
+        self.macs = sum(_macs_of(gate) for gate in gates)
+        """Multiply-adds, without pooling."""
 
-    def __call__(self, seen: Array) -> Route:
-        """Return the weights for a clip of whose input the gate sees this: see `pooled`."""
-        weight, bias = self.squeeze
-        hidden = weight @ (seen.T if self.input == "frames" else seen).reshape(-1) + bias
+    def __call__(self, seen: Array) -> Iterator[tuple[int, Route]]:
+        """Yield each layer's index and weights for a clip of which the gates see this: `pooled`."""
+        hidden = self.weight @ (seen.T if self.input == "frames" else seen).reshape(-1) + self.bias
         if self.layer_norm is not None:
-            hidden = _layer_norm(hidden, *self.layer_norm)
-        weight, bias = self.excite
-        u = np.maximum(np.tanh(weight @ np.tanh(hidden) + bias), 0)
-        num_channel = self.num_branches[0]
-        return Route(self._finish(u[:num_channel]), self._finish(u[num_channel:]))
+            hidden = self.layer_norm(hidden)
+        u = np.maximum(np.tanh(self.excite @ np.tanh(hidden) + self.excite_bias), 0).tolist()
+        start = 0
+        for index, num_channel, num_time in self.branches:
+            middle, end = start + num_channel, start + num_channel + num_time
+            yield index, Route(self._finish(u[start:middle]), self._finish(u[middle:end]))
+            start = end
 
-    def _finish(self, weights: Array) -> tuple[float, ...]:
-        if len(weights) == 1:
+    def _finish(self, values: list[float]) -> tuple[float, ...]:
+        if len(values) == 1:
             return (1.0,)
-        values = weights.tolist()
         if max(values) <= 0:
             values[-1] = ALL_OFF_WEIGHT
         if self.hardens:
@@ -225,21 +226,66 @@ class ClipGate:
         return tuple(values)
 
 
+class _LayerNorm:
+    """Normalises the hidden units of each gate; that they add up to zero is seen to by `_squeeze`.
+
+    Args:
+        gates: With layer normalisations of one size.
+    """
+
+    def __init__(self, gates: Sequence[Gate]) -> None:
+        norms: list[Any] = [gate.norm for gate in gates]
+        self.size = norms[0].normalized_shape[0]
+        self.eps = norms[0].eps
+        self.weight = np.concatenate([_array(norm.weight) for norm in norms])
+        self.bias = np.concatenate([_array(norm.bias) for norm in norms])
+        self.mean = np.full(self.size, 1 / self.size, np.float32)
+
+    def __call__(self, centred: Array) -> Array:
+        """Return normal hidden units for those of all gates in a row."""
+        if len(centred) == self.size:  # one gate: a number will do
+            variance = float(centred @ centred) / self.size
+            normal: Array = centred * np.float32(1 / math.sqrt(variance + self.eps))
+        else:
+            rows = centred.reshape(-1, self.size)
+            normal = (rows / np.sqrt(rows * rows @ self.mean + self.eps)[:, None]).reshape(-1)
+        normal *= self.weight
+        normal += self.bias
+        return normal
+
+
+def _squeeze(gate: Gate) -> tuple[Array, Array]:
+    """A gate's first fully connected layer, with what can be folded into it."""
+    weight, bias = _array(gate.squeeze.weight), _array(gate.squeeze.bias)
+    if isinstance(gate.norm, nn.LayerNorm):  # its mean
+        weight, bias = weight - weight.mean(0), bias - bias.mean(0)
+    if isinstance(gate.norm, nn.BatchNorm1d):
+        scale, shift = (_array(t) for t in affine(gate.norm))
+        weight, bias = weight * scale[:, None], bias * scale + shift
+    return (weight, bias) if gate.standard is None else _behind(gate.standard, weight, bias)
+
+
+def _diagonal(blocks: Sequence[Array]) -> Array:
+    """Matrices along the diagonal of one."""
+    y = np.zeros(np.sum([block.shape for block in blocks], 0), np.float32)
+    row = column = 0
+    for block in blocks:
+        y[row : row + len(block), column : column + block.shape[1]] = block
+        row, column = row + len(block), column + block.shape[1]
+    return y
+
+
+def _macs_of(gate: Gate) -> int:
+    norm = "layer" if isinstance(gate.norm, nn.LayerNorm) else "none"
+    return gate_macs(
+        gate.squeeze.in_features, 0, gate.squeeze.out_features, gate.excite.out_features, norm
+    )
+
+
 def _behind(standard: Standard, weight: Array, bias: Array) -> tuple[Array, Array]:
     """Fold what stands before a fully connected layer into it."""
     folded = weight / np.sqrt(_array(standard.variance) + np.float32(standard.eps))
     return folded, bias - folded @ _array(standard.mean)
-
-
-def _layer_norm(centred: Array, weight: Array, bias: Array, eps: float) -> Array:
-    """Normalise hidden units; that they add up to zero is seen to by the weights before them."""
-    variance = float(centred @ centred) / len(centred)
-    normal: Array = centred * np.float32(1 / math.sqrt(variance + eps))
-    return normal * weight + bias
-
-
-def _arrays(linear: nn.Linear | nn.LayerNorm) -> tuple[Array, Array]:
-    return _array(linear.weight), _array(linear.bias)
 
 
 def _array(tensor: torch.Tensor) -> Array:

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..cost import gate_macs
 from ..frames import kept_frames
 from ..rebuild import kept_sizes
 from .filters import Cut, Filters, affine
-from .gates import ClipGate, Route
+from .gates import Route
 from .graph import Conv
 from .packed import Ending, rectify
 from .rebuilding import Rebuilder
@@ -49,7 +48,6 @@ class Layer:
         """Multiply-adds of convolutions and rebuilding since it was last set."""
         if step.layer is None:
             return
-        self.gate = ClipGate(step.layer.gate, step.layer.hardens)
         self.rebuilder = Rebuilder(
             step.layer.index,
             step.layer.rebuild_channel,
@@ -71,13 +69,6 @@ class Layer:
             for branch, size in zip((channel, time), sizes, strict=True)
         )
         return Route(*one_hot)
-
-    def gate_macs(self, pooling: int) -> int:
-        """Return what the gate costs where pooling its input costs so much."""
-        weight = self.gate.squeeze[0]
-        outputs = len(self.gate.excite[1])
-        norm = "none" if self.gate.layer_norm is None else "layer"
-        return gate_macs(weight.shape[1], pooling, weight.shape[0], outputs, norm)
 
     def __call__(self, x: Value, route: Route, add: Value | None, relu: bool) -> tuple[Value, bool]:
         """Run the layer.
