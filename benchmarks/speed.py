@@ -62,7 +62,8 @@ def _options() -> argparse.Namespace:
     for name, value in (("variants", ""), ("axes", "both"), ("seeds", "3"), ("repeats", "11")):
         parser.add_argument(f"--{name}", default=value)
     parser.add_argument("--size", default="")
-    parser.add_argument("--gate-layers", default="")
+    for name in ("gate-layers", "method-settings"):
+        parser.add_argument(f"--{name}", default="")
     return parser.parse_args()
 
 
@@ -72,7 +73,7 @@ def _run(name: str, saving: str, threads: str, options: argparse.Namespace) -> N
         return
     arguments = [name, "--saving", saving, "--threads", threads, "--out", str(folder)]
     passed = ("batch", "dtype", "scale", "variants", "axes", "seeds", "repeats", "size")
-    for key in (*passed, "gate-layers"):
+    for key in (*passed, "gate-layers", "method-settings"):
         if value := getattr(options, key.replace("-", "_")):
             arguments += [f"--{key}", value]
     print("harness bench", shlex.join(arguments), flush=True)
