@@ -29,8 +29,11 @@ DRAWN: dict[str, Any] = {
 LEARNT: dict[str, Any] = {"clips": 16}
 """The other way round."""
 
-OF_FILE: dict[str, Any] = {"dataset": "", "method-settings": ""}
+OF_FILE: dict[str, Any] = {"dataset": ""}
 """What only weights in a file leave open."""
+
+METHOD: dict[str, Any] = {"method-settings": "{}"}
+"""What all but a trial leaves open."""
 
 _OF_ROUTES = ("saving", "axes", "seeds", "gate-layers")
 """Of `DRAWN`, what gates in a file decide, or have decided."""
@@ -44,7 +47,7 @@ class Request:
 
     Args:
         subject: A recognizer of the table, or the key of a trial, or how it begins.
-        asked: Values of `DRAWN`, `LEARNT` and `OF_FILE` that a person gave, by name.
+        asked: Values of `DRAWN`, `LEARNT`, `OF_FILE` and `METHOD` that a person gave, by name.
         batch: Batches, separated by commas.
         dtype: Data types, separated by commas.
         threads: Of every variant.
@@ -79,7 +82,7 @@ class Request:
     @property
     def values(self) -> dict[str, Any]:
         """What was asked for, the rest by default."""
-        return DRAWN | LEARNT | OF_FILE | dict(self.asked)
+        return DRAWN | LEARNT | OF_FILE | METHOD | dict(self.asked)
 
 
 def checked(request: Request) -> Options:
@@ -152,7 +155,7 @@ def _out_of_place(request: Request) -> Iterator[str]:
 def _foreign(request: Request) -> tuple[Collection[str], str]:
     """What cannot be chosen here, and why."""
     if request.is_trial:
-        return DRAWN | OF_FILE, "the clips, gates and routes of a trial are its own"
+        return DRAWN | OF_FILE | METHOD, "the clips, gates and routes of a trial are its own"
     if request.checkpoint is not None:
         return _OF_ROUTES, "the gates in the file decide"
     return LEARNT | OF_FILE, "only a trial or a --checkpoint has learnt routes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from results.store import Store
 
@@ -38,20 +38,28 @@ def subject_of(request: Request, options: Options) -> tuple[str, Subject]:
 def _random(request: Request, options: Options) -> tuple[str, Subject]:
     from registry.bench.measured import question
     from registry.bench.subject import SETTINGS, at_scale, subject_of_config
-    from registry.vared.gating import ALL_GATES, gating_of
+    from registry.vared.gating import gating_of
+    from registry.vared.method import VaRedMethodSettings
     from registry.vared.times import with_gates_placed
 
     from .machine_times import times_here
+    from .options import option_value
 
     name, values = request.subject, request.values
     config, clip = at_scale(name, values["scale"], values["size"], values["frames"])
-    settings, gates = SETTINGS, ALL_GATES
+    # forced routes weigh one, whatever gates would say
+    forced: dict[str, Any] = {"weights": SETTINGS.weights}
     if values["gate-layers"] == "auto":
-        settings = SETTINGS.model_copy(update={"gate_layers": "auto"})
-        asked = question(config, clip, SETTINGS, request.threads, options.dtypes[0])
+        forced["gate_layers"] = "auto"
+    text = values["method-settings"]
+    settings = option_value("method-settings", VaRedMethodSettings, text).model_copy(update=forced)
+    times = None
+    if settings.gate_layers == "auto":
+        asked = question(config, clip, settings, request.threads, options.dtypes[0])
         times = times_here(asked, request.runs)
-        settings, gates = with_gates_placed(settings, times), gating_of(settings, times)
-    subject = subject_of_config(name, config, clip, settings, gates=gates)
+    settings, gates = with_gates_placed(settings, times), gating_of(settings, times)
+    what = f"{name} with {text}" if "method-settings" in request.asked else name
+    subject = subject_of_config(what, config, clip, settings, gates=gates)
     return f"{name}-{values['scale']}", subject
 
 

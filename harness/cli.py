@@ -109,7 +109,7 @@ def bench(
         typer.Option(help="Its clips, as in budgets.yaml; generated ones by default."),
     ] = None,
     method_settings: Annotated[
-        str | None, typer.Option(help="Its settings, such as '{search_space: 3}'.")
+        str | None, typer.Option(help="Of the method, such as '{search_space: 3}'.")
     ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Time halved layers one by one instead.")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from registry.bench.subject import at_scale, dense_macs_of, trained_subject
 from registry.recognizers.build import build, example_input
@@ -16,9 +14,9 @@ from registry.vared.recognizer import adapt
 from registry.weights import State, classes_of, read_state, take_state
 
 from .bench_request import Request
-from .document import read_value
 from .entries import DatasetEntry
-from .problems import UserError, checked, nearest, sentences
+from .options import option_value
+from .problems import UserError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +30,6 @@ GENERATED = "motion"
 
 MOST_PIXELS = 256
 """Side of the largest frames that are drawn; larger ones are resized."""
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Clips(NamedTuple):
@@ -54,8 +50,14 @@ def loaded(request: Request, file: Path, num_clips: int) -> Subject:
         ValueError: The file holds no such weights.
     """
     name, values = request.subject, request.values
-    settings = _settings(values["method-settings"])
-    dataset = _dataset(values["dataset"]) if values["dataset"] else None
+    settings = option_value("method-settings", VaRedMethodSettings, values["method-settings"])
+    if settings.gate_layers == "auto":
+        raise UserError(
+            "`--method-settings` must name the layers with gates, axis by axis, instead of "
+            "`gate_layers: auto`: times of today might place other gates than those in the file"
+        )
+    text = values["dataset"]
+    dataset = option_value("dataset", DatasetEntry, text) if text else None
     state = _gated(file, name)
     num_classes = classes_of(state, file)
     config, clip = at_scale(name, values["scale"], values["size"], values["frames"], num_classes)
@@ -92,36 +94,6 @@ def _with_gates(config: dict[str, Any], clip: ClipShape, settings: VaRedMethodSe
 
 def _example(clip: ClipShape) -> Tensor:
     return example_input(clip.input_format, clip.num_frames, clip.size)
-
-
-def _settings(text: str) -> VaRedMethodSettings:
-    settings = _checked(
-        "method-settings", VaRedMethodSettings, _value("method-settings", text or "{}")
-    )
-    if settings.gate_layers == "auto":
-        raise UserError(
-            "`--method-settings` must name the layers with gates, axis by axis, instead of "
-            "`gate_layers: auto`: times of today might place other gates than those in the file"
-        )
-    return settings
-
-
-def _dataset(text: str) -> DatasetEntry:
-    return _checked("dataset", DatasetEntry, _value("dataset", text))
-
-
-def _value(option: str, text: str) -> Any:
-    try:
-        return read_value(text)
-    except ValueError as error:
-        raise UserError(f"`--{option}` {error}") from error
-
-
-def _checked(option: str, model: type[_Model], value: Any) -> _Model:
-    try:
-        return checked(model, value)
-    except ValidationError as error:
-        raise UserError("\n  ".join(f"`--{option}`: {text}" for text in sentences(error))) from None
 
 
 def _generated(clip: ClipShape, num_clips: int) -> _Clips:

@@ -239,7 +239,8 @@ def test_mistakes(harness: Harness, files: Path, arguments: list[str], said: lis
     [
         (["0abc", "--checkpoint", "own.pth"], "needs a recognizer's name, but '0abc' is a trial's"),
         (["tsn", "--dataset", "motion"], "`--dataset` cannot be chosen for 'tsn': only a trial or"),
-        (["tsn", "--method-settings", "{}"], "`--method-settings` cannot be chosen for 'tsn'"),
+        (["0abc", "--method-settings", "{}"], "`--method-settings` cannot be chosen for '0abc'"),
+        (["tsn", "--method-settings", "gate_ses: own"], "`gate_ses` is not known here"),
         (["tsn", "--gate-layers", "aut"], "unknown choice of --gate-layers 'aut'. Did you mean"),
         (["tsn", "--layers", "--gate-layers", "auto"], "`--gate-layers` means nothing with"),
     ],

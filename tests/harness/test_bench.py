@@ -49,6 +49,17 @@ def test_json_has_every_key(harness: Harness) -> None:
     assert machine <= set(found["machine"])
 
 
+def test_drawn_routes_are_of_the_method_that_is_asked_for(harness: Harness) -> None:
+    executed = {}
+    for sees in ("own", "block"):
+        settings = ("--method-settings", f"gate_sees: {sees}")
+        shown = harness("tsn", *SMALL, "--variants", "engine-adaptive", "--json", *settings)
+        found = json.loads(shown.out)
+        assert found["recognizer"] == f"tsn with gate_sees: {sees}"
+        executed[sees] = found["variants"][-1]["executed_macs"]
+    assert executed["block"] < executed["own"]  # fewer maps are pooled
+
+
 def test_layers_are_timed_one_by_one(harness: Harness) -> None:
     shown = harness("tsn", *SMALL[:-2], "--layers", "--out", "found")
     assert shown.code == 0
