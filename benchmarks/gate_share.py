@@ -1,0 +1,104 @@
+"""What gates take of the adaptive time in the inference engine: each run with them and without.
+
+    python benchmarks/gate_share.py [--recognizers tsn,tsm] [--saving 0.35] [--repeats 9]
+        [--out FILE]
+
+Paper scale, drawn routes, batch 1, one thread; gates that each see their own convolution's input,
+and gates that share a look at their block's. Prints a Markdown table: median milliseconds, and the
+share's median and quartiles over routes and rounds, with and without gates in the same round.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.checkout import code_revision
+from registry._mmaction import import_mmaction, quiet_logging
+from registry.bench.loads import drawn
+from registry.bench.machine import load, processor
+from registry.bench.memory import keep_freed_memory
+from registry.bench.subject import Subject, random_subject
+from registry.bench.timing import Pace, interleave
+from registry.recognizers.forward import recognizer_forward
+from registry.tables import RECOGNIZERS
+from registry.vared.engine import accelerate
+from registry.vared.settings import VaRedSettings
+
+NUM_ROUTES = 3
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SEES = ("own", "block")
+
+
+def main() -> None:
+    """Measure; print a row when it is done."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recognizers", default=",".join(RECOGNIZERS))
+    parser.add_argument("--scale", default="paper")
+    parser.add_argument("--saving", type=float, default=0.35)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--out", type=Path, help="append the table to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    busy = load()
+    keep_freed_memory()
+    import_mmaction()
+    quiet_logging()
+    say(
+        f"\n`python benchmarks/gate_share.py --recognizers {options.recognizers} --saving "
+        f"{options.saving} --repeats {options.repeats}`, {code_revision()}, {processor()}, torch "
+        f"{torch.__version__}, 1 thread, load {busy:.1f} before\n\n"
+        "| recognizer | type | a gate sees | gates look | ms without | ms with | share | n |\n"
+        "|---|---|---|---:|---:|---:|---|---:|",
+        options.out,
+    )
+    for name in options.recognizers.split(","):
+        for dtype in DTYPES:
+            for sees in SEES:
+                say(row(name, dtype, sees, options), options.out)
+
+
+def row(name: str, dtype: str, sees: Any, options: argparse.Namespace) -> str:
+    """Time one recognizer with and without its gates, under the same routes."""
+    settings = VaRedSettings(weights="hard", gate_sees=sees)
+    subject = random_subject(name, options.scale, settings=settings)
+    twin = accelerate(subject.adaptive, DTYPES[dtype])
+    tasks = {
+        (route, gates): partial(forward, subject, twin, batch.clips, batch.routes_NL2, gates)
+        for route, batch in enumerate(drawn(subject, 1, options.saving, "both", NUM_ROUTES))
+        for gates in (False, True)
+    }
+    with torch.inference_mode():
+        taken = interleave(tasks, Pace(options.repeats))
+    without, having = (
+        np.stack([taken[route, gates] for route in range(NUM_ROUTES)]) for gates in (False, True)
+    )
+    low, middle, high = np.quantile(1 - without / having, (0.25, 0.5, 0.75))
+    num_looks, ms = len(twin.engine.gates), [1e3 * np.median(t) for t in (without, having)]
+    return (
+        f"| {name} | {dtype} | {sees} | {num_looks} | {ms[0]:.1f} | {ms[1]:.1f} "
+        f"| {middle:.1%} ({low:.1%} to {high:.1%}) | {having.size} |"
+    )
+
+
+def forward(subject: Subject, twin: Any, clips: Any, routes: Any, gates: bool) -> None:
+    """Run clips under forced routes; with gates, whose answer is not heeded."""
+    subject.policy.routes, subject.policy.runs_gates = routes, gates
+    recognizer_forward(twin, clips)
+
+
+def say(text: str, out: Path | None) -> None:
+    """Print, and append to the file where there is one."""
+    print(text, flush=True)
+    if out is not None:
+        with out.open("a") as file:
+            file.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()
