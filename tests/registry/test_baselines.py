@@ -13,6 +13,7 @@ from registry.macs import count
 from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import METHODS, RECOGNIZERS
+from registry.vared.engine import accelerate
 from registry.vared.fixed import WINDOW
 
 NUM_FRAMES, SIZE = 8, 32
@@ -167,6 +168,19 @@ def test_fewer_frames_are_middles_of_equal_parts():
     with torch.no_grad():
         expected = recognizer_forward(kept, clip[:, middles])
         torch.testing.assert_close(recognizer_forward(model, clip), expected)
+
+
+@pytest.mark.parametrize("method", [*GATELESS, *SMALLER])
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_baselines_run_in_the_engine(name, method):
+    config, example = dense_config(name)
+    model = prepared(method, config, example, 0.7).model.eval()
+    fast = accelerate(model)
+    clips = torch.randn(2, *example.shape[1:])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            recognizer_forward(fast, clips), recognizer_forward(model, clips), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("method", [*GATELESS, *SMALLER])

@@ -49,8 +49,10 @@ def accelerate(recognizer: nn.Module, dtype: torch.dtype = torch.float32) -> Any
     engine = Engine(model.backbone, getattr(model, "vared", None), dtype)
     twin = copy.copy(model)
     twin._modules = {**model._modules, "backbone": engine}
-    twin._forward_pre_hooks = OrderedDict()
-    twin._forward_pre_hooks_with_kwargs = OrderedDict()
+    # of their own, with what makes inputs smaller, counts clips or draws routes
+    engine._forward_pre_hooks = OrderedDict(model.backbone._forward_pre_hooks)
+    twin._forward_pre_hooks = OrderedDict(model._forward_pre_hooks)
+    twin._forward_pre_hooks_with_kwargs = OrderedDict(model._forward_pre_hooks_with_kwargs)
     twin.engine = engine
     twin.register_forward_pre_hook(_SegmentNoter(engine), with_kwargs=True)
     return twin.eval()
