@@ -45,6 +45,10 @@ def _correlation(one: InputDependence) -> _Ends:
     return one.low, one.high
 
 
+def _frames(one: InputDependence) -> _Ends:
+    return (one.frames.low, one.frames.high) if one.frames else (None, None)
+
+
 def _frozen(one: InputDependence) -> _Ends:
     return (one.frozen.low, one.frozen.high) if one.frozen else (None, None)
 
@@ -107,6 +111,12 @@ _DEPENDENCE: Sequence[tuple[Column, Callable[[_Row], Value]]] = (
     (Column("correlation_low", "95 % from", 2, is_narrow=True), _outermost(_correlation, 0)),
     (Column("correlation_high", "to", 2, is_narrow=True), _outermost(_correlation, 1)),
     (Column("n_correlated", "seeds without 0"), _number(_correlation)),
+    (
+        Column("frames_correlation", "of frames alone", 2, is_narrow=True),
+        _mean(lambda one: one.frames.value if one.frames else None),
+    ),
+    (Column("frames_low", "95 % from", 2), _outermost(_frames, 0)),
+    (Column("frames_high", "to", 2), _outermost(_frames, 1)),
     (
         Column("frozen_difference", "frozen - moving, points", 2, 100, is_narrow=True),
         _mean(lambda one: one.frozen.difference if one.frozen else None),

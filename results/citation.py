@@ -62,7 +62,7 @@ class Count:
 class OnSweep:
     """Checked on the records of a sweep, cell by cell, by a rule of `verdicts.py`."""
 
-    rule: Literal["saving-without-loss", "depends-on-the-clip"]
+    rule: Literal["saving-without-loss", "depends-on-the-clip", "still-saves-frames"]
 
 
 @dataclass(frozen=True)

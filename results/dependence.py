@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .clips import Clips
-from .record import Frozen, InputDependence
+from .record import Correlation, Frozen, InputDependence
 from .stats import CONFIDENCE, paired_difference
 
 NUM_RESAMPLES = 2000
@@ -36,7 +36,17 @@ def input_dependence(clips: Clips, frozen: Frozen | None = None) -> InputDepende
         low=low,
         high=high,
         frozen=frozen,
+        frames=_frames(clips),
     )
+
+
+def _frames(clips: Clips) -> Correlation:
+    """Do clips that move more compute more of their frames, whatever of their channels?"""
+    shares = [math.fsum(route.frames) / len(route.frames) for route in clips.routes]
+    moving = [c for c in clips.clips if c.motion is not None and c.route is not None]
+    computed = [shares[clip.route or 0] for clip in moving]
+    value, low, high = rank_correlation([clip.motion or 0.0 for clip in moving], computed)
+    return Correlation(value=value, low=low, high=high)
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> _Interval:

@@ -99,6 +99,17 @@ class Frozen(_Frozen):
     high: float | None
 
 
+class Correlation(_Frozen):
+    """Spearman's rank correlation with its 95 % percentile bootstrap interval over clips.
+
+    All three are `None` where one of the two is the same in all clips.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
 class InputDependence(_Frozen):
     """Whether what a clip executes goes with how much it moves; only where gates decide.
 
@@ -115,6 +126,9 @@ class InputDependence(_Frozen):
     low: float | None
     high: float | None
     frozen: Frozen | None = None
+    frames: Correlation | None = None
+    """The same of a clip's motion and the share of frames it computes, mean over layers; `None` in
+    records made before it was told apart."""
 
 
 class AnyBudget(_Frozen):

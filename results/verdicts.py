@@ -8,15 +8,17 @@ and why. Tolerances stand beside the claims.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from .by_clip import excludes_zero
 from .citation import MARGIN, SAVING, SPREAD, WINDOW, Count, NotHere, OnSweep, Published
 from .comparisons import SUBJECT
 from .content import Claim
 from .frontier import Cell, Frontier, method_name
 from .guards import place
+from .record import Correlation
 from .stats import ALPHA, PairedDifference, holm, paired_differences
 
 Word = Literal["REPRODUCED", "WITHIN NOISE", "NOT REPRODUCED", "NOT RUN"]
@@ -121,8 +123,7 @@ def _on_sweep(
 ) -> list[Verdict]:
     if frontiers is None:
         return [Verdict(one, "NOT RUN", "no sweep was given to look at")]
-    rule = _saving if check.rule == "saving-without-loss" else _depends_on_clip
-    found = [verdict for panel in frontiers for verdict in rule(one, panel)]
+    found = [verdict for panel in frontiers for verdict in _RULES[check.rule](one, panel)]
     return found or [Verdict(one, "NOT RUN", f"the sweep has no {SUBJECT} with figures")]
 
 
@@ -202,3 +203,37 @@ def _told(cell: Cell, dense: Cell, shifted: PairedDifference) -> str:
         f"{100 * max(its):.1f} % by seed), 95 % from {low:+.1f} to {high:+.1f}, paired by seed, "
         f"n = {shifted.n}"
     )
+
+
+def _still_saves_frames(one: Published, panel: Frontier) -> Iterator[Verdict]:
+    for cell in _subjects(panel):
+        found = [run.input_dependence.frames for run in cell.runs if run.input_dependence]
+        told = [frames for frames in found if frames is not None]
+        if not told:
+            why = "its records do not tell apart which frames single clips compute"
+            yield Verdict(one, "NOT RUN", why, place(cell))
+            continue
+        word, evidence = _with_motion(told)
+        yield Verdict(one, word, evidence, place(cell))
+
+
+def _with_motion(told: Sequence[Correlation]) -> tuple[Word, str]:
+    values = [one.value for one in told if one.value is not None]
+    if not values:
+        return "NOT REPRODUCED", f"all clips compute the same frames (n = {len(told)} seeds)"
+    signs = [excludes_zero((one.low, one.high)) for one in told]
+    word: Word = "WITHIN NOISE"
+    if set(signs) in ({1}, {-1}):
+        word = "REPRODUCED" if 1 in signs else "NOT REPRODUCED"
+    return word, (
+        f"rank correlation of motion and computed frames {statistics.median(values):+.2f} "
+        f"({min(values):+.2f} to {max(values):+.2f} by seed); above 0 with its interval in "
+        f"{signs.count(1)} of {len(told)} seeds, below in {signs.count(-1)}"
+    )
+
+
+_RULES: Mapping[str, Callable[[Published, Frontier], Iterator[Verdict]]] = {
+    "saving-without-loss": _saving,
+    "depends-on-the-clip": _depends_on_clip,
+    "still-saves-frames": _still_saves_frames,
+}

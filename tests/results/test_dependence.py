@@ -56,6 +56,16 @@ def test_a_perfect_order_excludes_zero_and_noise_does_not():
     assert low < 0 < high
 
 
+def test_frames_are_told_apart_from_channels():
+    moving = [10.0 * (i % 2) + i for i in range(20)]  # every other clip moves more, by route 1
+    found = input_dependence(clips(*((motion, 0.5) for motion in moving)))
+    assert found.rank_correlation is None  # all execute the same
+    assert found.frames.value == pytest.approx(spearmanr(moving, [0.5, 1.0] * 10).statistic)
+    assert 0 < found.frames.low < found.frames.high
+    still = input_dependence(clips((None, 0.5), (1.0, 0.5), (None, 0.5), (2.0, 0.5), (3.0, 0.5)))
+    assert still.frames.low <= 0  # by routes 1, 1 and 0
+
+
 def test_one_odd_clip_shows_nothing():
     shares = [0.5] * 20 + [0.6]
     value, low, high = rank_correlation(range(21), shares)

@@ -11,13 +11,14 @@ from results.citation import MARGIN, SAVING, SPREAD, WINDOW, Count, NotHere, OnS
 from results.files import read_jsonl
 from results.frontier import frontiers
 from results.published import CLAIMS, PUBLISHED
-from results.record import Macs
+from results.record import Correlation, InputDependence, Macs
 from results.stats import ALPHA
 from results.verdicts import Counted, clip_of, judge
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SAVES = next(one for one in CLAIMS if one.id == "paper-saving")
 DEPENDS = next(one for one in CLAIMS if one.id == "paper-input-dependent")
+STILL = next(one for one in CLAIMS if one.id == "paper-static-videos")
 
 
 def sweep(make_record, losses, share=0.7, budgets=(0.7,)):
@@ -167,3 +168,40 @@ def test_the_committed_sweep():
     on_sweep = [one for one in CLAIMS if isinstance(one.check, OnSweep)]
     for verdict in judge(on_sweep, panels):
         assert "vared at 0.7" in verdict.claim.claim
+
+
+UP, DOWN, NEITHER, ALIKE = (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.1), (None, None)
+
+
+@pytest.mark.parametrize(
+    ("ends_by_seed", "word"),
+    [
+        ([UP, UP, UP], "REPRODUCED"),
+        ([UP, UP, NEITHER], "WITHIN NOISE"),
+        ([NEITHER, DOWN, UP], "WITHIN NOISE"),
+        ([UP, ALIKE, UP], "WITHIN NOISE"),
+        ([DOWN, DOWN, DOWN], "NOT REPRODUCED"),
+        ([ALIKE, ALIKE, ALIKE], "NOT REPRODUCED"),
+    ],
+)
+def test_still_clips_compute_fewer_frames_only_where_every_seed_says_so(
+    make_record, ends_by_seed, word
+):
+    def record(seed, low, high):
+        middle = None if low is None else (low + high) / 2
+        depends = InputDependence(
+            num_clips=9,
+            num_routes=3,
+            rank_correlation=None,
+            low=None,
+            high=None,
+            frames=Correlation(value=middle, low=low, high=high),
+        )
+        return make_record(seed=seed, input_dependence=depends)
+
+    panels = frontiers([record(seed, *ends) for seed, ends in enumerate(ends_by_seed)])
+    assert words(STILL, panels) == [word]
+
+
+def test_records_without_the_frames_of_clips_say_nothing_of_them(make_record):
+    assert words(STILL, frontiers([make_record()])) == ["NOT RUN"]
