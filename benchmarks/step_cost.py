@@ -1,6 +1,7 @@
 """What a VA-RED2 training step costs beside a dense one, interleaved in one run.
 
     python benchmarks/step_cost.py [--batch 16] [--size 56] [--repeats 15] [--out FILE]
+        [--method-settings '{gate_sees: block}']
 
 Prints Markdown tables, in contiguous memory and with channels last, dense and VA-RED2 alike: median
 milliseconds of process time, and the median and range of the ratio, pair by pair, while gates
@@ -22,6 +23,7 @@ import torch
 
 from harness.checkout import code_revision
 from harness.environment import processor
+from harness.options import option_value
 from registry._mmaction import import_mmaction, quiet_logging
 from registry.optimiser import optimiser_settings
 from registry.recognizers.build import build, example_input
@@ -40,6 +42,7 @@ def main() -> None:
     for name, default in (("threads", 1), ("batch", 16), ("size", 56), ("repeats", 15)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--out", type=Path, help="append the tables to this file")
+    parser.add_argument("--method-settings", default="{}", help="of VA-RED2, as in budgets.yaml")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     import_mmaction()
@@ -49,7 +52,8 @@ def main() -> None:
     MMLogger.get_instance("step_cost", log_level="ERROR")  # MMEngine tells each group it makes
     say(
         f"\n`python benchmarks/step_cost.py --batch {options.batch} --size {options.size} "
-        f"--repeats {options.repeats}`, {code_revision()}, {processor()}, "
+        f"--repeats {options.repeats} --method-settings '{options.method_settings}'`, "
+        f"{code_revision()}, {processor()}, "
         f"torch {torch.__version__}, {options.threads} thread\n\n"
         "| recognizer | memory | dense ms | learning | full | settled | n | bytes, learning |\n"
         "|---|---|---|---|---|---|---|---|",
@@ -76,7 +80,9 @@ def row(name: str, layout: str, options: argparse.Namespace) -> str:
     example = example_input(entry.input_format, NUM_FRAMES, options.size)
     dense: Any = build(config, example).train()
     adaptive: Any = build(config, example).train()
-    adapt(adaptive, VaRedSettings(), example)
+    adapt(
+        adaptive, option_value("method-settings", VaRedSettings, options.method_settings), example
+    )
     adaptive.vared.efficiency_weight = 1.0
     if FORMATS[layout]:
         for recognizer in (dense, adaptive):
