@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from jobs.worker import Worker
-from registry.checkpoint import Keeper
 from registry.evaluation import Evaluation, check_engine, evaluate, verify_macs
 from registry.interfaces import Prepared
 from registry.latency import compare
@@ -20,7 +19,7 @@ from registry.macs import count
 from registry.recognizers.build import build
 from registry.recognizers.forward import recognizer_forward
 from registry.starting import StartFrom
-from registry.training import train
+from registry.training import Trained, train
 from registry.vared.engine import accelerate
 from registry.weights import write_weights
 from results.clips import Clips
@@ -30,7 +29,7 @@ from results.store import Store
 from .checkout import code_revision
 from .checkpoints import Checkpoints
 from .environment import environment
-from .machine_times import Answer, own_times
+from .machine_times import own_times
 from .starts import weights_to_start_from
 from .study import any_budget, clips_of, dependence
 from .trial import Trial
@@ -54,59 +53,48 @@ def run(payload: Mapping[str, Any], worker: Worker) -> dict[str, Any]:
     Returns:
         Key and status of the record that now lies in the trial's folder.
     """
+    began = _Began(datetime.now(timezone.utc), time.perf_counter())
     trial = Trial.model_validate(payload["trial"])
     torch.set_num_threads(int(payload.get("threads", 1)))
     store = Store(Path(payload["runs"]))
     data_root = None if payload.get("data_root") is None else Path(payload["data_root"])
     folder = store.trial_folder(trial.key)
     checkpoints = Checkpoints(folder.checkpoint_path, payload["checkpoint_s"], worker)
-    logs = worker.folder or folder.path
-    weights = folder.weights_path if payload.get("keeps_weights") else None
-    start = weights_to_start_from(trial, store)
     times = own_times(folder.latency_path, store.root)
-    record, clips = measure(
-        trial, data_root, logs, worker.report, times, checkpoints, weights, start
+    start = weights_to_start_from(trial, store)
+
+    bench = open_workbench(trial, data_root)
+    prepared = _started(prepare(trial, bench, times), start)
+    logs = worker.folder or folder.path
+    trained = train(
+        prepared, bench.splits, trial.recipe, trial.seed, logs, worker.report, checkpoints
     )
+    if payload.get("keeps_weights"):
+        write_weights(folder.weights_path, prepared.model)
+    record, clips = _measured(trial, bench, prepared, trained, began)
     store.write_clips(clips)
     store.write_record(record)
     folder.checkpoint_path.unlink(missing_ok=True)
     return {"key": record.key, "status": record.status}
 
 
-def measure(
-    trial: Trial,
-    data_root: Path | None,
-    folder: Path,
-    report: Callable[[dict[str, float]], None],
-    times: Answer,
-    keeper: Keeper | None = None,
-    weights: Path | None = None,
-    start: Path | None = None,
-) -> tuple[Record, Clips]:
-    """Train and measure one trial, as a whole and clip by clip.
+@dataclass(frozen=True)
+class _Began:
+    """When an attempt at a trial began: by the calendar, and by a clock that only grows."""
 
-    Args:
-        trial: What to run.
-        data_root: Where data sets of clips lie.
-        folder: For logs of this attempt.
-        report: Called with each epoch's figures.
-        times: Answers what layers take on this machine, where the trial's settings want to know.
-        keeper: Where and when training is saved; None: never.
-        weights: Where the trained weights are kept; None: nowhere.
-        start: The dense recognizer's weights that training starts from; None: they are drawn.
-    """
-    started = datetime.now(timezone.utc)
-    clock = time.perf_counter()
-    bench = open_workbench(trial, data_root)
-    prepared = _started(prepare(trial, bench, times), start)
-    trained = train(prepared, bench.splits, trial.recipe, trial.seed, folder, report, keeper)
+    at: datetime
+    clock: float
+
+
+def _measured(
+    trial: Trial, bench: Workbench, prepared: Prepared, trained: Trained, began: _Began
+) -> tuple[Record, Clips]:
+    """Measure what was trained, as a whole and clip by clip."""
     own_macs = _own_macs(prepared, bench)
-    evaluation = evaluate(prepared.model, bench.splits.val, trial.recipe.batch, own_macs)
+    batch, val = trial.recipe.batch, bench.splits.val
+    evaluation = evaluate(prepared.model, val, batch, own_macs)
     macs = _macs(prepared, evaluation, bench)
     fast, why_not = _accelerated(prepared)
-    if weights is not None:
-        write_weights(weights, prepared.model)
-    batch, val = trial.recipe.batch, bench.splits.val
     clips = clips_of(trial.key, evaluation, bench.dense_macs, bench.splits.class_names)
     depends = dependence(prepared.model, val, clips, batch, bench.dense_macs)
     shifted = any_budget(prepared, bench.splits, batch, trial.any_budget)
@@ -130,7 +118,7 @@ def measure(
         budget_status=_budget_status(trial.budget, macs.share),
         train_time_s=trained.time_s,
         loader_wait_s=trained.waited_s,
-        wall_time_s=trained.earlier_s + time.perf_counter() - clock,
+        wall_time_s=trained.earlier_s + time.perf_counter() - began.clock,
         num_steps=trained.num_steps,
         history=trained.history,
         routes=evaluation.routes,
@@ -139,7 +127,7 @@ def measure(
         manifest_digest=trial.data_digest,
         code_revision=code_revision(),
         environment=environment(),
-        started_at=started.isoformat(timespec="seconds"),
+        started_at=began.at.isoformat(timespec="seconds"),
         finished_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         warnings=(*bench.splits.warnings, *prepared.notes, *why_not),
         unreadable_clips=evaluation.unreadable,
