@@ -117,7 +117,7 @@ class Look(nn.Module):
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """Return (N, `gate_inputs`)."""
-        stride = pooling_stride(self.stride, *x_NCTHW.shape[-2:])
+        stride = pooling_stride(self.stride, x_NCTHW.shape[1], *x_NCTHW.shape[-2:])
         # a slice of all would cost a copy of the gradient
         seen = x_NCTHW if stride == 1 else x_NCTHW[..., ::stride, ::stride]
         return pool(seen, self.input)

@@ -49,11 +49,18 @@ def _sums(x_NCTHW: Tensor) -> Tensor:
     return x_NCTHW.sum((2, 3, 4), dtype=dtype)
 
 
-def pooling_stride(gate_stride: GateStride, height: int, width: int) -> int:
-    """Return from which row and column of a map to the next a gate looks."""
-    if gate_stride == "auto":
-        return max(1, min(height, width) // SEEN_SIDE)
-    return gate_stride
+NUM_COLOURS = 4
+"""Channels, at most, of clips themselves."""
+
+
+def pooling_stride(gate_stride: GateStride, channels: int, height: int, width: int) -> int:
+    """Return from which row and column of a map to the next a gate looks.
+
+    `auto` reads clips in full: their pixels, unlike a feature map's, say nothing of those beside.
+    """
+    if gate_stride != "auto":
+        return gate_stride
+    return 1 if channels <= NUM_COLOURS else max(1, min(height, width) // SEEN_SIDE)
 
 
 def pool(x_NCTHW: Tensor, gate_input: GateInput) -> Tensor:

@@ -142,8 +142,8 @@ class VaRedSettings(Settings):
     )
     gate_stride: GateStride = Field(
         "auto",
-        description="a gate pools every so many-th row and column of its input; auto: so many that"
-        f" {SEEN_SIDE} of each or more are left (ours)",
+        description="a gate pools every so many-th row and column of its input; auto: of feature"
+        f" maps so many that {SEEN_SIDE} of each or more are left (ours)",
     )
     activation: Literal["leak", "exact"] = Field(
         "leak",

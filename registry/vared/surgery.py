@@ -224,7 +224,7 @@ def _cost(
 
 def _gate_cost(seen: Shapes, num_outputs: int, settings: VaRedSettings, *, pools: bool) -> int:
     num_channels, num_frames, *sides = seen.inputs
-    stride = pooling_stride(settings.gate_stride, *sides)
+    stride = pooling_stride(settings.gate_stride, num_channels, *sides)
     height, width = (-(-side // stride) for side in sides)
     num_inputs = gate_inputs(settings.gate_input, num_channels, num_frames)
     pooling = pooling_macs(settings.gate_input, num_frames, num_channels * height * width)

@@ -198,7 +198,7 @@ def test_a_gate_sees_of_a_lazy_map_what_it_sees_of_the_whole(data: st.DataObject
     gate_stride = data.draw(st.sampled_from([1, 2, "auto"]))
     rows = torch.randn(-(-frames // repeats), height, width, computed)
     value = Value(rows, frames, repeats, copies if computed < channels else None, scale=0.7)
-    stride = pooling_stride(gate_stride, height, width)
+    stride = pooling_stride(gate_stride, value.num_channels, height, width)
     whole = value.whole().data.permute(3, 0, 1, 2)[None, ..., ::stride, ::stride]
     for gate_input in ("mean", "frames", "motion"):
         seen = torch.from_numpy(pooled(value, gate_input, gate_stride))

@@ -203,11 +203,12 @@ def test_learnt_routes_cost_what_runs(
 def test_a_gate_reads_few_rows_of_a_large_map_and_all_of_a_small_one(
     height: int, width: int
 ) -> None:
-    stride = pooling_stride("auto", height, width)
+    stride = pooling_stride("auto", 8, height, width)
     for side in (height, width):
         assert len(range(0, side, stride)) >= min(side, SEEN_SIDE)
     assert len(range(0, min(height, width), stride)) < 2 * SEEN_SIDE
-    assert pooling_stride(3, height, width) == 3
+    assert pooling_stride(3, 8, height, width) == 3
+    assert pooling_stride("auto", 3, height, width) == 1  # a clip itself
 
 
 @pytest.mark.parametrize("stride", [0, 1.5, True, "atuo"])

@@ -145,7 +145,8 @@ def _with_copies(value: Value, means: Array) -> Array:
 
 def _look(value: Value, gate_stride: GateStride) -> _Look:
     data = value.data
-    return _look_at(data.shape, value.num_frames, value.repeats, gate_stride, data.device)
+    stride = pooling_stride(gate_stride, value.num_channels, *data.shape[1:3])
+    return _look_at(data.shape, value.num_frames, value.repeats, stride, data.device)
 
 
 @lru_cache(maxsize=512)
@@ -153,11 +154,10 @@ def _look_at(
     shape: torch.Size,
     num_frames: int,
     repeats: int,
-    gate_stride: GateStride,
+    stride: int,
     device: torch.device,
 ) -> _Look:
     num_rows, height, width, channels = shape
-    stride = pooling_stride(gate_stride, height, width)
     beside = width if channels < NARROW and stride == 1 else 1
     every = torch.arange(num_rows * height * width // beside, dtype=torch.int32, device=device)
     read = every.view(num_rows, height, -1)[:, ::stride, ::stride].flatten(1)

@@ -78,6 +78,11 @@ class Value:
     is_view: bool = False
     is_folded: bool = False
 
+    @property
+    def num_channels(self) -> int:
+        """C."""
+        return self.data.shape[3] if self.copies is None else len(self.copies.source)
+
     def repeated(self, repeats: int) -> Value:
         """Return the value with fewer `repeats`, a divisor of those it has."""
         if repeats == self.repeats:
