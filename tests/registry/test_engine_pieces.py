@@ -51,6 +51,15 @@ def test_taps_on_groups_of_frames_are_those_on_the_frames(data: st.DataObject) -
         assert filters.macs * 3 == 2 * y.numel() * 3 * 9 * size
 
 
+def test_a_sum_reaches_an_output_that_is_alone() -> None:
+    conv = nn.Conv3d(3, 5, (2, 3, 3), (3, 1, 1), (0, 1, 1))
+    x_THWC, add = torch.randn(2, 4, 4, 3), torch.randn(1, 4, 4, 5)
+    with torch.inference_mode():
+        whole = conv(images(x_THWC.repeat_interleave(2, 0)))[0].permute(1, 2, 3, 0)
+        y = Filters(conv, None, torch.float32)(x_THWC, Cut(5), Ending(add=add), repeats=2)
+    torch.testing.assert_close(y, whole + add, rtol=1e-5, atol=1e-5)
+
+
 @settings(deadline=None)
 @given(data=st.data())
 def test_a_shift_of_groups_is_that_of_the_frames(data: st.DataObject) -> None:

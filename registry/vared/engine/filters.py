@@ -127,8 +127,9 @@ class Filters:
         repeats: int,
     ) -> Tensor:
         """Convolve in time over frames that stand for `repeats` equal ones each: see `taps`."""
-        found = places(self.weight.shape[2], self.time[0], stride, repeats)
         num_outputs = self._num_outputs(len(x_THWC) * repeats, stride)
+        # where outputs are fewer than places, each lies in one of its own
+        found = places(self.weight.shape[2], self.time[0], stride, repeats)[:num_outputs]
         apart = group_stride(stride, repeats)
         inside = ending
         if len(found) > 1:
