@@ -1,7 +1,6 @@
 """What gates take of the adaptive time in the inference engine: each run with them and without.
 
     python benchmarks/gate_share.py [--recognizers tsn,tsm] [--saving 0.35] [--repeats 9]
-        [--out FILE]
 
 Paper scale, drawn routes, batch 1, one thread; gates that each see their own convolution's input,
 and gates that share a look at their block's. Prints a Markdown table: median milliseconds, and the
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +23,13 @@ from registry.bench.machine import load, processor
 from registry.bench.memory import keep_freed_memory
 from registry.bench.subject import Subject, random_subject
 from registry.bench.timing import Pace, interleave
+from registry.bench.variants import DTYPES
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import RECOGNIZERS
 from registry.vared.engine import accelerate
 from registry.vared.settings import VaRedSettings
 
 NUM_ROUTES = 3
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SEES = ("own", "block")
 
 
@@ -42,25 +40,24 @@ def main() -> None:
     parser.add_argument("--scale", default="paper")
     parser.add_argument("--saving", type=float, default=0.35)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--out", type=Path, help="append the table to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     busy = load()
     keep_freed_memory()
     import_mmaction()
     quiet_logging()
-    say(
-        f"\n`python benchmarks/gate_share.py --recognizers {options.recognizers} --saving "
+    print(
+        f"`python benchmarks/gate_share.py --recognizers {options.recognizers} --saving "
         f"{options.saving} --repeats {options.repeats}`, {code_revision()}, {processor()}, torch "
         f"{torch.__version__}, 1 thread, load {busy:.1f} before\n\n"
         "| recognizer | type | a gate sees | gates look | ms without | ms with | share | n |\n"
         "|---|---|---|---:|---:|---:|---|---:|",
-        options.out,
+        flush=True,
     )
     for name in options.recognizers.split(","):
         for dtype in DTYPES:
             for sees in SEES:
-                say(row(name, dtype, sees, options), options.out)
+                print(row(name, dtype, sees, options), flush=True)
 
 
 def row(name: str, dtype: str, sees: Any, options: argparse.Namespace) -> str:
@@ -90,14 +87,6 @@ def forward(subject: Subject, twin: Any, clips: Any, routes: Any, gates: bool) -
     """Run clips under forced routes; with gates, whose answer is not heeded."""
     subject.policy.routes, subject.policy.runs_gates = routes, gates
     recognizer_forward(twin, clips)
-
-
-def say(text: str, out: Path | None) -> None:
-    """Print, and append to the file where there is one."""
-    print(text, flush=True)
-    if out is not None:
-        with out.open("a") as file:
-            file.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -115,8 +115,8 @@ _DEPENDENCE: Sequence[tuple[Column, Callable[[_Row], Value]]] = (
         Column("frames_correlation", "of frames alone", 2, is_narrow=True),
         _mean(lambda one: one.frames.value if one.frames else None),
     ),
-    (Column("frames_low", "95 % from", 2), _outermost(_frames, 0)),
-    (Column("frames_high", "to", 2), _outermost(_frames, 1)),
+    (Column("frames_low", "95 % from", 2, is_narrow=True), _outermost(_frames, 0)),
+    (Column("frames_high", "to", 2, is_narrow=True), _outermost(_frames, 1)),
     (
         Column("frozen_difference", "frozen - moving, points", 2, 100, is_narrow=True),
         _mean(lambda one: one.frozen.difference if one.frozen else None),

@@ -46,7 +46,8 @@ ANY_BUDGET_NOTES = (
 DEPENDENCE_NOTES = (
     "Motion: the mean absolute difference from frame to frame, in grey levels of 255, so noise and "
     "cuts count too. Rank correlation: Spearman's, of motion and executed multiply-adds over the "
-    "validation clips. Frozen: clips with their middle frame repeated. Figures are means over "
+    "validation clips; of frames alone, of motion and the share of frames that a clip computes, "
+    "mean over layers. Frozen: clips with their middle frame repeated. Figures are means over "
     "seeds; intervals are over clips, from the lowest seed's end to the highest's. One interval in "
     "twenty excludes zero by chance."
 )

@@ -117,11 +117,13 @@ def _seen(recognizer: nn.Module, sites: list[Site], settings: VaRedSettings) -> 
         settings: Of the method.
     """
     first: dict[str, str] = {}
-    for site in sites:
-        first.setdefault(_block(recognizer, site.conv), site.conv)
-    if settings.gate_sees == "own":
-        return {site.conv: site.conv for site in sites}
-    return {site.conv: first[_block(recognizer, site.conv)] for site in sites}
+    alone = settings.gate_sees == "own"
+    return {
+        site.conv: first.setdefault(
+            site.conv if alone else _block(recognizer, site.conv), site.conv
+        )
+        for site in sites
+    }
 
 
 def _block(recognizer: nn.Module, path: str) -> str:
@@ -227,8 +229,9 @@ def _gate_cost(seen: Shapes, num_outputs: int, settings: VaRedSettings, *, pools
     stride = pooling_stride(settings.gate_stride, num_channels, *sides)
     height, width = (-(-side // stride) for side in sides)
     num_inputs = gate_inputs(settings.gate_input, num_channels, num_frames)
-    pooling = pooling_macs(settings.gate_input, num_frames, num_channels * height * width)
-    pooling = pooling if pools else 0
+    pooling = 0
+    if pools:
+        pooling = pooling_macs(settings.gate_input, num_frames, num_channels * height * width)
     return gate_macs(num_inputs, pooling, settings.gate_width, num_outputs, settings.gate_norm)
 
 

@@ -49,13 +49,17 @@ def accelerate(recognizer: nn.Module, dtype: torch.dtype = torch.float32) -> Any
     engine = Engine(model.backbone, getattr(model, "vared", None), dtype)
     twin = copy.copy(model)
     twin._modules = {**model._modules, "backbone": engine}
-    # of their own, with what makes inputs smaller, counts clips or draws routes
-    engine._forward_pre_hooks = OrderedDict(model.backbone._forward_pre_hooks)
-    twin._forward_pre_hooks = OrderedDict(model._forward_pre_hooks)
-    twin._forward_pre_hooks_with_kwargs = OrderedDict(model._forward_pre_hooks_with_kwargs)
+    for new, old in ((engine, model.backbone), (twin, model)):
+        _take_hooks(new, old)
     twin.engine = engine
     twin.register_forward_pre_hook(_SegmentNoter(engine), with_kwargs=True)
     return twin.eval()
+
+
+def _take_hooks(new: Any, old: Any) -> None:
+    """Let what runs before a module, to make inputs smaller or to draw routes, run here too."""
+    for name in ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"):
+        setattr(new, name, OrderedDict(getattr(old, name)))
 
 
 class _SegmentNoter:

@@ -9,7 +9,6 @@ Shape legend: as in `values`; D hidden units, S branches of an axis.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -243,12 +242,8 @@ class _LayerNorm:
 
     def __call__(self, centred: Array) -> Array:
         """Return normal hidden units for those of all gates in a row."""
-        if len(centred) == self.size:  # one gate: a number will do
-            variance = float(centred @ centred) / self.size
-            normal: Array = centred * np.float32(1 / math.sqrt(variance + self.eps))
-        else:
-            rows = centred.reshape(-1, self.size)
-            normal = (rows / np.sqrt(rows * rows @ self.mean + self.eps)[:, None]).reshape(-1)
+        rows = centred.reshape(-1, self.size)
+        normal: Array = (rows / np.sqrt(rows * rows @ self.mean + self.eps)[:, None]).reshape(-1)
         normal *= self.weight
         normal += self.bias
         return normal
