@@ -24,7 +24,7 @@ import torch
 from harness.checkout import code_revision
 from harness.environment import processor
 from harness.options import option_value
-from registry._mmaction import import_mmaction, quiet_logging
+from registry._mmaction import import_mmaction
 from registry.optimiser import optimiser_settings
 from registry.recognizers.build import build, example_input
 from registry.tables import RECOGNIZERS
@@ -46,10 +46,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     import_mmaction()
-    from mmengine.logging import MMLogger
-
-    quiet_logging()
-    MMLogger.get_instance("step_cost", log_level="ERROR")  # MMEngine tells each group it makes
     say(
         f"\n`python benchmarks/step_cost.py --batch {options.batch} --size {options.size} "
         f"--repeats {options.repeats} --method-settings '{options.method_settings}'`, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ._mmaction import import_mmaction
+from ._mmaction import import_mmaction, quiet_logging
 
 import_mmaction()
 
@@ -28,9 +28,12 @@ class GroupedConstructor(DefaultOptimWrapperConstructor):  # type: ignore[misc]
         self, params: list[Group], module: Any, prefix: str = "", **choices: Any
     ) -> None:
         """Collect the groups of a module's parameters; of the whole model's, the merged ones."""
-        super().add_params(params, module, prefix, **choices)
-        if not prefix:
-            params[:] = merged(params)
+        if prefix:
+            super().add_params(params, module, prefix, **choices)
+            return
+        with quiet_logging():  # MMEngine has a line for each parameter
+            super().add_params(params, module, **choices)
+        params[:] = merged(params)
 
 
 def merged(groups: Iterable[Group]) -> list[Group]:

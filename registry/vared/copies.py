@@ -1,11 +1,11 @@
 """Blend copies on both axes at once: small matrices in place of passes over feature maps. Ours.
 
-A blend of copies is linear in groups of channels and of frames. Training needs a product or two
-forward and a few backward, and keeps nothing of it but the full computation, which its activation
-kept already; what each axis alone would give is never stored.
+A blend of copies is linear in groups of channels and of frames. With groups side by side in memory
+training needs a product forward and two back, and keeps nothing of it but the full computation,
+which its activation kept already; what each axis alone would give is never stored.
 
-Shape legend: N clips, S branches, G groups of channels or frames, P periods of frames, L length of
-an axis, K what is left of a clip; z has five axes, clips first.
+Shape legend: N clips, S branches, G groups of channels or frames, P periods of frames, K what is
+left of a group; z has five axes, clips first.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .frames import first_frames
-from .moves import Factors, Moves, channel_moves, frame_moves
 from .settings import Axis
+
+Factors = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,24 @@ class CopyPlan:
     num_frames: int
     mirrored: bool
 
+    @property
+    def num_frame_groups(self) -> int:
+        """Frames of a period: of fewer than the largest factor all are copies of one."""
+        return min(self.time_factors[-1], self.num_frames)
+
+    @property
+    def num_missing(self) -> int:
+        """Channels that the last group has fewer than the others."""
+        return -self.num_channels % self.channel_factors[-1]
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether every branch keeps whole groups of channels and of frames."""
+        whole = self.num_channels + self.num_missing
+        return self.num_frames % self.num_frame_groups == 0 and all(
+            -(-self.num_channels // factor) * factor == whole for factor in self.channel_factors[1:]
+        )
+
 
 def blend_copies(
     z: Tensor, plan: CopyPlan, weights: tuple[Tensor, Tensor], channel_axis: int
@@ -53,77 +73,88 @@ def blend_copies(
         channel_axis: 1 (NCTHW) or 2 (NTCHW).
 
     Returns:
-        None where a number of groups does not divide its axis, and in mixed precision.
+        None where a branch would keep part of a group, and in mixed precision.
     """
-    if plan.num_channels % plan.channel_factors[-1] or plan.num_frames % plan.time_factors[-1]:
-        return None
-    if z.dtype != torch.float32 or torch.is_autocast_enabled(z.device.type):
+    if not plan.has_groups or z.dtype != torch.float32 or torch.is_autocast_enabled(z.device.type):
         return None
     if not z.is_contiguous():
         last = z.movedim(channel_axis, -1).contiguous()
-        moves = _channel_moves(plan, z.device)
-        mixed: Tensor = _InTurn.apply(last, *weights[::-1], _frames(plan, z.device), moves)  # type: ignore[no-untyped-call]
-        return mixed.movedim(-1, channel_axis)
-    blended: Tensor
+        return _blend(last, plan, weights, 4).movedim(-1, channel_axis)
+    return _blend(z, plan, weights, channel_axis)
+
+
+def _blend(z: Tensor, plan: CopyPlan, weights: tuple[Tensor, Tensor], channel_axis: int) -> Tensor:
+    whole = z
+    if plan.num_missing:
+        whole = pad(z, [0, 0] * (4 - channel_axis) + [0, plan.num_missing])
+    layout = _layout(plan, whole.shape, channel_axis)
+    y: Tensor = _Blend.apply(whole, *weights, _basis(plan, z.device), layout)  # type: ignore[no-untyped-call]
+    return y.narrow(channel_axis, 0, plan.num_channels) if plan.num_missing else y
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the groups of a contiguous map lie.
+
+    Args:
+        shape: Of the map.
+        sizes: The map's axes, those of channels and of frames in two: group, and what is in it.
+        order: Brings them to (N, P, G_time, G_channel, K...), and back.
+    """
+
+    shape: torch.Size
+    sizes: tuple[int, ...]
+    order: tuple[int, ...]
+
+    def rows(self, z: Tensor, mix: Tensor) -> Tensor:
+        """Return (N*P, G, K): the rows that each matrix mixes. Frames outside: no copy."""
+        side_by_side = z.view(self.sizes).permute(self.order).contiguous()
+        return side_by_side.view(*mix.shape[:2], -1)
+
+    def map(self, rows: Tensor) -> Tensor:
+        """Return the map of such rows."""
+        axes = [self.sizes[axis] for axis in self.order]
+        return rows.view(axes).permute(self.order).contiguous().view(self.shape)
+
+
+@lru_cache(maxsize=512)
+def _layout(plan: CopyPlan, shape: torch.Size, channel_axis: int) -> _Layout:
+    num_groups = plan.channel_factors[-1]
+    channels = (num_groups, shape[channel_axis] // num_groups)
+    frames = (plan.num_frames // plan.num_frame_groups, plan.num_frame_groups)
+    clips, *_ = shape
+    if channel_axis == 1:
+        return _Layout(shape, (clips, *channels, *frames, shape[3] * shape[4]), (0, 3, 4, 1, 2, 5))
     if channel_axis == 2:
-        blended = _AtOnce.apply(z, *weights, _joint(plan, z.device))  # type: ignore[no-untyped-call]
-    else:
-        moves = _frame_moves(plan, z.device)
-        blended = _InTurn.apply(z, *weights, _channels(plan, z.device), moves)  # type: ignore[no-untyped-call]
-    return blended
+        return _Layout(shape, (clips, *frames, *channels, shape[3] * shape[4]), (0, 1, 2, 3, 4, 5))
+    return _Layout(shape, (clips, *frames, shape[2] * shape[3], *channels), (0, 1, 2, 4, 3, 5))
 
 
-class _AtOnce(torch.autograd.Function):
-    """Both axes by one matrix: groups of frames and of channels lie side by side in memory."""
+class _Blend(torch.autograd.Function):
+    """Both axes by one matrix for each clip and period of frames."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, channel: Tensor, time: Tensor, basis: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, z: Tensor, channel: Tensor, time: Tensor, basis: Tensor, layout: _Layout
+    ) -> Tensor:
         pairs = (channel[:, :, None] * time[:, None, :]).flatten(1)
         mix = _matrices(pairs, basis)
         ctx.save_for_backward(z, channel, time, mix, basis)
-        return torch.bmm(mix, _rows(z, mix)).view(z.shape)
+        ctx.layout = layout
+        return layout.map(torch.bmm(mix, layout.rows(z, mix)))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         z, channel, time, mix, basis = ctx.saved_tensors
-        dy = _rows(grads[0].contiguous(), mix)
-        dz = torch.bmm(mix.mT, dy).view(z.shape)
+        layout: _Layout = ctx.layout
+        dy = layout.rows(grads[0].contiguous(), mix)
+        dz = layout.map(torch.bmm(mix.mT, dy))
         if not any(ctx.needs_input_grad[1:3]):
-            return dz, None, None, None
-        pairs = _weights_of(torch.bmm(dy, _rows(z, mix).mT), basis, len(z))
+            return dz, None, None, None, None
+        pairs = _weights_of(torch.bmm(dy, layout.rows(z, mix).mT), basis, len(z))
         pairs = pairs.view(len(z), channel.shape[1], time.shape[1])
         d_channel = torch.bmm(pairs, time[:, :, None])[:, :, 0]
-        return dz, d_channel, torch.bmm(channel[:, None], pairs)[:, 0], None
-
-
-class _InTurn(torch.autograd.Function):
-    """One axis by matrices, then the other by moves along it.
-
-    The axis of the matrices is the outer one in memory, frames or channels; `moves` knows the other
-    axis. Both commute, so that no gradient needs what lies between them.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, z: Tensor, outer: Tensor, inner: Tensor, basis: Tensor, moves: Moves
-    ) -> Tensor:
-        mix = _matrices(outer, basis)
-        ctx.save_for_backward(z, inner, mix, basis)
-        ctx.moves = moves
-        return moves.blend(torch.bmm(mix, _rows(z, mix)).view(z.shape), inner)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        z, inner, mix, basis = ctx.saved_tensors
-        dy = grads[0].contiguous()
-        between = _rows(ctx.moves.blend_back(dy, inner), mix)
-        dz = torch.bmm(mix.mT, between).view(z.shape)
-        d_outer = d_inner = None
-        if ctx.needs_input_grad[1]:
-            d_outer = _weights_of(torch.bmm(between, _rows(z, mix).mT), basis, len(z))
-        if ctx.needs_input_grad[2]:
-            d_inner = ctx.moves.dots(torch.bmm(mix.mT, _rows(dy, mix)).view(z.shape), z)
-        return dz, d_outer, d_inner, None, None
+        return dz, d_channel, torch.bmm(channel[:, None], pairs)[:, 0], None, None
 
 
 def _matrices(weights_NS: Tensor, basis: Tensor) -> Tensor:
@@ -136,32 +167,20 @@ def _weights_of(matrices: Tensor, basis: Tensor, num_clips: int) -> Tensor:
     return matrices.view(num_clips, -1) @ basis.flatten(1).T
 
 
-def _rows(z: Tensor, mix: Tensor) -> Tensor:
-    """Return (N*P, G, K): contiguous z as the rows that each matrix mixes."""
-    return z.view(*mix.shape[:2], -1)
-
-
 @lru_cache(maxsize=512)
-def _joint(plan: CopyPlan, device: torch.device) -> Tensor:
-    """Basis (S_channel * S_time, P, G, G) of both axes, frames outside, G = G_time * G_channel."""
-    frames, channels = _frames(plan, device), _channels(plan, device)[:, 0]
-    joint = torch.einsum("tpab,scd->stpacbd", frames, channels)
-    num_groups = frames.shape[2] * channels.shape[1]
-    return joint.reshape(-1, frames.shape[1], num_groups, num_groups)
+def _basis(plan: CopyPlan, device: torch.device) -> Tensor:
+    """Return (S_channel * S_time, P, G, G), frames outside, G = G_time * G_channel."""
+    channels = _sources("channel", plan.channel_factors, plan.channel_factors[-1])
+    joint = torch.einsum("tpab,scd->stpacbd", _frames(plan), channels)
+    num_groups = plan.num_frame_groups * plan.channel_factors[-1]
+    return joint.reshape(-1, joint.shape[2], num_groups, num_groups).to(device)
 
 
-@lru_cache(maxsize=512)
-def _channels(plan: CopyPlan, device: torch.device) -> Tensor:
-    """Basis (S, 1, G, G) of groups of channels."""
-    return _sources("channel", plan.channel_factors, device)[:, None]
-
-
-@lru_cache(maxsize=512)
-def _frames(plan: CopyPlan, device: torch.device) -> Tensor:
-    """Basis (S, P, G, G) of groups of frames, period by period."""
-    period = plan.time_factors[-1]
+def _frames(plan: CopyPlan) -> Tensor:
+    """Return (S, P, G, G) of groups of frames, period by period."""
+    period = plan.num_frame_groups
     num_periods = plan.num_frames // period
-    kept_first = _sources("time", plan.time_factors, device)[:, None]
+    kept_first = _sources("time", plan.time_factors, period)[:, None]
     if not plan.mirrored:
         return kept_first.expand(-1, num_periods, -1, -1)
     first = first_frames(plan.num_frames, period) // period
@@ -169,20 +188,9 @@ def _frames(plan: CopyPlan, device: torch.device) -> Tensor:
     return torch.cat([kept_first] * first + [kept_last] * (num_periods - first), 1)
 
 
-@lru_cache(maxsize=512)
-def _channel_moves(plan: CopyPlan, device: torch.device) -> Moves:
-    return channel_moves(plan.num_channels, plan.channel_factors, device)
-
-
-@lru_cache(maxsize=512)
-def _frame_moves(plan: CopyPlan, device: torch.device) -> Moves:
-    return frame_moves(plan.num_frames, plan.time_factors, device, mirrored=plan.mirrored)
-
-
-def _sources(axis: Axis, factors: Factors, device: torch.device) -> Tensor:
-    """Return ones at [branch, group, source]: the group of channels or frames that is copied."""
-    num = factors[-1]
-    sources = torch.zeros(len(factors), num, num, device=device)
+def _sources(axis: Axis, factors: Factors, num: int) -> Tensor:
+    """Return ones at [branch, group, source]: which of `num` groups is copied."""
+    sources = torch.zeros(len(factors), num, num)
     for branch, factor in enumerate(factors):
         for group in range(num):
             kept = group % (num // factor) if axis == "channel" else group - group % factor

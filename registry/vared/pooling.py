@@ -5,6 +5,7 @@ Shape legend: N clips, C channels, T frames, H height, W width.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,13 +24,14 @@ class _ClipMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_NCTHW: Tensor) -> Tensor:
         ctx.shape, ctx.dtype = x_NCTHW.shape, x_NCTHW.dtype
-        return _sums(x_NCTHW) / x_NCTHW[0, 0].numel()
+        mean_NC: Tensor = _sums(x_NCTHW).div_(math.prod(ctx.shape[2:]))
+        return mean_NC
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        num_elements = ctx.shape[2] * ctx.shape[3] * ctx.shape[4]
-        each: Tensor = (grads[0] / num_elements).to(ctx.dtype)[:, :, None, None, None]
-        return each.expand(ctx.shape)
+        clips, channels, *place = ctx.shape
+        each: Tensor = (grads[0] / math.prod(place)).to(ctx.dtype)
+        return each.view(clips, channels, 1, 1, 1).expand(ctx.shape)
 
 
 SHORT = 64
@@ -42,9 +44,9 @@ def _sums(x_NCTHW: Tensor) -> Tensor:
     In float32 at least: float16 cannot hold the sum of a frame of 256 x 256 ones.
     """
     dtype = torch.promote_types(x_NCTHW.dtype, torch.float32)
-    *_, frames, rows, _ = x_NCTHW.stride()
-    has_frames_outside = frames > x_NCTHW.stride(1) >= rows
-    if has_frames_outside and x_NCTHW[0, 0, 0].numel() < SHORT:
+    _, channels, frames, rows, _ = x_NCTHW.stride()
+    has_frames_outside = frames > channels >= rows
+    if has_frames_outside and x_NCTHW.shape[3] * x_NCTHW.shape[4] < SHORT:
         return x_NCTHW.sum(2, dtype=dtype).flatten(2).sum(2)
     return x_NCTHW.sum((2, 3, 4), dtype=dtype)
 

@@ -96,6 +96,8 @@ def laid_out(z: torch.Tensor, layout: str) -> torch.Tensor:
 @given(
     factors=st.tuples(*[st.sampled_from([(1,), (1, 2), (1, 2, 4)])] * 2),
     groups=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    missing=st.integers(0, 1),
+    is_still=st.booleans(),
     mirrored=st.booleans(),
     seed=st.integers(0, 999),
 )
@@ -103,11 +105,18 @@ def test_copies_blended_at_once_follow_the_formula_forward_and_back(
     layout: str,
     factors: tuple[tuple[int, ...], tuple[int, ...]],
     groups: tuple[int, int],
+    missing: int,
+    is_still: bool,
     mirrored: bool,
     seed: int,
 ) -> None:
     torch.manual_seed(seed)
     channels, frames = (num * chosen[-1] for num, chosen in zip(groups, factors, strict=True))
+    if factors[0] == (1, 2):
+        channels -= missing  # the copied half is shorter
+    if is_still:
+        frames = 1
+    mirrored = mirrors(frames, factors[1][-1], mirrored)
     z = torch.randn(2, channels, frames, 3, 2, requires_grad=True)
     # a single branch weighs one
     weights = [
@@ -129,10 +138,16 @@ def test_copies_blended_at_once_follow_the_formula_forward_and_back(
     torch.testing.assert_close(gradients, expected_gradients, atol=1e-4, rtol=1e-4)
 
 
-def test_sizes_that_do_not_divide_are_not_blended_at_once() -> None:
-    z, weights = torch.randn(2, 3, 4, 2, 2), torch.rand(2, 2)
-    plan = CopyPlan((1, 2), (1, 2), 3, 4, False)
-    assert blend_copies(z, plan, (weights, weights), 1) is None
+@pytest.mark.parametrize(
+    ("factors", "channels", "frames"),
+    [((1, 2, 4), 5, 4), ((1, 2), 4, 3)],  # 3 of 5, not 4
+)
+def test_parts_of_groups_are_not_blended_at_once(
+    factors: tuple[int, ...], channels: int, frames: int
+) -> None:
+    z, weights = torch.randn(2, channels, frames, 2, 2), torch.rand(2, len(factors))
+    plan = CopyPlan(factors, (1, 2), channels, frames, False)
+    assert blend_copies(z, plan, (weights, torch.rand(2, 2)), 1) is None
 
 
 @pytest.mark.parametrize("cheap", ["copy", "scale", "depthwise"])
