@@ -10,6 +10,7 @@ left of a group; z has five axes, clips first.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,7 @@ from .frames import first_frames
 from .settings import Axis
 
 Factors = tuple[int, ...]
+Ints = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -70,29 +72,26 @@ def blend_copies(
         z: The full computation.
         plan: Of its layer.
         weights: (N, S_channel) and (N, S_time).
-        channel_axis: 1 (NCTHW) or 2 (NTCHW).
+        channel_axis: 1 (NCTHW), 2 (NTCHW) or 4 (NTHWC).
 
     Returns:
         None where a branch would keep part of a group, and in mixed precision.
     """
-    if not plan.has_groups or z.dtype != torch.float32 or torch.is_autocast_enabled(z.device.type):
+    if z.dtype != torch.float32 or torch.is_autocast_enabled(z.device.type):
         return None
     if not z.is_contiguous():
-        last = z.movedim(channel_axis, -1).contiguous()
-        return _blend(last, plan, weights, 4).movedim(-1, channel_axis)
-    return _blend(z, plan, weights, channel_axis)
-
-
-def _blend(z: Tensor, plan: CopyPlan, weights: tuple[Tensor, Tensor], channel_axis: int) -> Tensor:
+        blended = blend_copies(z.movedim(channel_axis, -1).contiguous(), plan, weights, 4)
+        return None if blended is None else blended.movedim(-1, channel_axis)
+    mixing = _mixing(plan, z.shape, channel_axis, z.device)
+    if mixing is None:
+        return None
     whole = z
     if plan.num_missing:
         whole = pad(z, [0, 0] * (4 - channel_axis) + [0, plan.num_missing])
-    layout = _layout(plan, whole.shape, channel_axis)
-    y: Tensor = _Blend.apply(whole, *weights, _basis(plan, z.device), layout)  # type: ignore[no-untyped-call]
+    y: Tensor = _Blend.apply(whole, *weights, *mixing)  # type: ignore[no-untyped-call]
     return y.narrow(channel_axis, 0, plan.num_channels) if plan.num_missing else y
 
 
-@dataclass(frozen=True)
 class _Layout:
     """Where the groups of a contiguous map lie.
 
@@ -102,9 +101,9 @@ class _Layout:
         order: Brings them to (N, P, G_time, G_channel, K...), and back.
     """
 
-    shape: torch.Size
-    sizes: tuple[int, ...]
-    order: tuple[int, ...]
+    def __init__(self, shape: Ints, sizes: Ints, order: Ints) -> None:
+        self.shape, self.sizes, self.order = shape, sizes, order
+        self.sizes_of_rows = tuple(sizes[axis] for axis in order)
 
     def rows(self, z: Tensor, mix: Tensor) -> Tensor:
         """Return (N*P, G, K): the rows that each matrix mixes. Frames outside: no copy."""
@@ -113,21 +112,28 @@ class _Layout:
 
     def map(self, rows: Tensor) -> Tensor:
         """Return the map of such rows."""
-        axes = [self.sizes[axis] for axis in self.order]
-        return rows.view(axes).permute(self.order).contiguous().view(self.shape)
+        return rows.view(self.sizes_of_rows).permute(self.order).contiguous().view(self.shape)
 
 
 @lru_cache(maxsize=512)
-def _layout(plan: CopyPlan, shape: torch.Size, channel_axis: int) -> _Layout:
+def _mixing(
+    plan: CopyPlan, shape: torch.Size, channel_axis: int, device: torch.device
+) -> tuple[Tensor, _Layout] | None:
+    """Return the basis of a layer's matrices, and how to lay its maps out for them."""
+    if not plan.has_groups:
+        return None
     num_groups = plan.channel_factors[-1]
-    channels = (num_groups, shape[channel_axis] // num_groups)
+    channels = (num_groups, -(-plan.num_channels // num_groups))
     frames = (plan.num_frames // plan.num_frame_groups, plan.num_frame_groups)
-    clips, *_ = shape
-    if channel_axis == 1:
-        return _Layout(shape, (clips, *channels, *frames, shape[3] * shape[4]), (0, 3, 4, 1, 2, 5))
-    if channel_axis == 2:
-        return _Layout(shape, (clips, *frames, *channels, shape[3] * shape[4]), (0, 1, 2, 3, 4, 5))
-    return _Layout(shape, (clips, *frames, shape[2] * shape[3], *channels), (0, 1, 2, 4, 3, 5))
+    places = math.prod(shape) // (shape[0] * plan.num_channels * plan.num_frames)
+    sizes, order = {
+        1: ((*channels, *frames, places), (0, 3, 4, 1, 2, 5)),
+        2: ((*frames, *channels, places), (0, 1, 2, 3, 4, 5)),
+        4: ((*frames, places, *channels), (0, 1, 2, 4, 3, 5)),
+    }[channel_axis]
+    whole = list(shape)
+    whole[channel_axis] += plan.num_missing
+    return _basis(plan, device), _Layout(tuple(whole), (shape[0], *sizes), order)
 
 
 class _Blend(torch.autograd.Function):
@@ -167,7 +173,6 @@ def _weights_of(matrices: Tensor, basis: Tensor, num_clips: int) -> Tensor:
     return matrices.view(num_clips, -1) @ basis.flatten(1).T
 
 
-@lru_cache(maxsize=512)
 def _basis(plan: CopyPlan, device: torch.device) -> Tensor:
     """Return (S_channel * S_time, P, G, G), frames outside, G = G_time * G_channel."""
     channels = _sources("channel", plan.channel_factors, plan.channel_factors[-1])

@@ -92,6 +92,7 @@ class DynamicConv(nn.Module):
         self.rebuild_time = rebuild_time
         self.rebuilds_after = settings.placement == "after"
         self.hardens = settings.weights == "hard"
+        self._plan: CopyPlan | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output in full shape, blended or skipped by each clip's route."""
@@ -174,13 +175,7 @@ class DynamicConv(nn.Module):
         conv = self._conv
         axis = 1 if conv.weight.dim() == 5 else 2
         if self.training and self.rebuild_channel.kind == "copy":
-            plan = CopyPlan(
-                self.rebuild_channel.factors,
-                self.rebuild_time.factors,
-                conv.out_channels,
-                num_frames,
-                self.rebuild_time.mirrors(num_frames),
-            )
+            plan = self._copy_plan(num_frames)
             blended = blend_copies(clips, plan, (decision.channel, decision.time), axis)
             if blended is not None:
                 return blended
@@ -191,6 +186,18 @@ class DynamicConv(nn.Module):
             clips, decision.time, channel_axis=axis, size=num_frames, live=time
         )
         return rebuilt
+
+    def _copy_plan(self, num_frames: int) -> CopyPlan:
+        if self._plan is None or self._plan.num_frames != num_frames:
+            channel, time = self.rebuild_channel, self.rebuild_time
+            self._plan = CopyPlan(
+                channel.factors,
+                time.factors,
+                self._conv.out_channels,
+                num_frames,
+                time.mirrors(num_frames),
+            )
+        return self._plan
 
     def _compute(self, x: Tensor, channel: int, time: int, num_clips: int | None = None) -> Tensor:
         """Convolve: the first channels of branch `channel`, the frames of branch `time`."""

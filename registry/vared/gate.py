@@ -5,6 +5,7 @@ Shape legend: N clips, C channels, T frames, D hidden units, S branches of one a
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -177,8 +178,7 @@ class Gate(nn.Module):
             watches: Also take these clips into the statistics that later ones are judged by.
         """
         squeeze, excite = self.squeeze, self.excite
-        # in mixed precision too a gate computes in the type of its weights: it is a few numbers
-        with torch.autocast(seen_NI.device.type, enabled=False):
+        with _own_precision(seen_NI.device.type):
             seen = self._standardised(seen_NI.to(squeeze.weight.dtype), watches)
             units = self.norm(linear(seen, squeeze.weight, squeeze.bias))
             channel, time, u = _Weights.apply(  # type: ignore[no-untyped-call]
@@ -196,6 +196,13 @@ class Gate(nn.Module):
 
     def _normalised(self, weights: Tensor) -> Tensor:
         return weights / weights.sum(1, keepdim=True) if self.normalise else weights
+
+
+def _own_precision(device_type: str) -> AbstractContextManager[object]:
+    """In mixed precision too a gate computes in the type of its weights: it is a few numbers."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def _gate_norm(settings: VaRedSettings) -> nn.Module:
