@@ -1,14 +1,15 @@
 """What a VA-RED2 training step costs beside a dense one, interleaved in one run.
 
     python benchmarks/step_cost.py [--batch 16] [--size 56] [--repeats 15] [--out FILE]
-        [--method-settings '{gate_sees: block}']
+        [--method-settings '{gate_sees: block}'] [--parts]
 
 Prints Markdown tables, in contiguous memory and with channels last, dense and VA-RED2 alike: median
 milliseconds of process time, and the median and range of the ratio, pair by pair, while gates
 learn, are forced full, and rest. Process time, because desk machines are shared; with one thread it
 is the step's own. The step is the recipe's: loss, backward, AdamW in its groups. Memory is the most
 bytes of tensors alive at a time, as torch's profiler sees allocations, above what is there before
-the step.
+the step. `--parts` times the learning step with parts of the method taken out by turns instead: what
+is left is not VA-RED2, and says only what those parts take.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -35,6 +40,37 @@ NUM_CLASSES, NUM_FRAMES, NUM_WARM = 6, 8, 2
 PHASES = ("learning", "full", "settled")
 FORMATS = {"contiguous": False, "channels last": True}
 
+Part = tuple[str, Callable[..., Any]]
+"""What stands in for a function of the method, by its path."""
+
+
+def as_it_is(z: torch.Tensor, *_: Any) -> torch.Tensor:
+    """Stand in for blending."""
+    return z
+
+
+def nothing_seen(_: Any, x_NCTHW: torch.Tensor) -> torch.Tensor:
+    """Stand in for what a gate sees."""
+    return x_NCTHW.new_zeros(x_NCTHW.shape[:2])
+
+
+def all_open(gate: Any, seen: torch.Tensor, watches: bool = False) -> tuple[torch.Tensor, ...]:
+    """Stand in for a gate."""
+    channel, time = (seen.new_ones(len(seen), num) for num in gate.num_branches)
+    return channel, time, torch.cat([channel, time], 1)
+
+
+BLEND: Part = ("registry.vared.dynamic.blend_copies", as_it_is)
+LOOK: Part = ("registry.vared.gate.Look.forward", nothing_seen)
+GATE: Part = ("registry.vared.gate.Gate.forward", all_open)
+PARTS: dict[str, tuple[Part, ...]] = {
+    "nothing": (),
+    "blending": (BLEND,),
+    "what gates see": (LOOK,),
+    "gates": (GATE,),
+    "all three": (BLEND, LOOK, GATE),
+}
+
 
 def main() -> None:
     """Measure all recognizers at desk scale."""
@@ -43,18 +79,27 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--out", type=Path, help="append the tables to this file")
     parser.add_argument("--method-settings", default="{}", help="of VA-RED2, as in budgets.yaml")
+    parser.add_argument("--parts", action="store_true", help="what parts of the method take")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     import_mmaction()
     say(
         f"\n`python benchmarks/step_cost.py --batch {options.batch} --size {options.size} "
-        f"--repeats {options.repeats} --method-settings '{options.method_settings}'`, "
-        f"{code_revision()}, {processor()}, "
-        f"torch {torch.__version__}, {options.threads} thread\n\n"
-        "| recognizer | memory | dense ms | learning | full | settled | n | bytes, learning |\n"
-        "|---|---|---|---|---|---|---|---|",
+        f"--repeats {options.repeats} --method-settings '{options.method_settings}'"
+        f"{' --parts' if options.parts else ''}`, {code_revision()}, {processor()}, "
+        f"torch {torch.__version__}, {options.threads} thread\n",
         options.out,
     )
+    if options.parts:
+        say(
+            header("recognizer", "dense ms", *(f"without {part}" for part in PARTS), "n"),
+            options.out,
+        )
+        for name in RECOGNIZERS:
+            say(row_of_parts(name, options), options.out)
+        return
+    columns = ("recognizer", "memory", "dense ms", *PHASES, "n", "bytes, learning")
+    say(header(*columns), options.out)
     for name in RECOGNIZERS:
         for layout in FORMATS:
             say(row(name, layout, options), options.out)
@@ -69,8 +114,36 @@ def say(text: str, out: Path | None) -> None:
             file.write(f"{text}\n")
 
 
+def header(*columns: str) -> str:
+    """Return the first two lines of a Markdown table."""
+    return f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
+
+
 def row(name: str, layout: str, options: argparse.Namespace) -> str:
     """Time one recognizer: dense, and adaptive in each phase of its training."""
+    dense, adaptive, clips = recognizers(name, options)
+    if FORMATS[layout]:
+        for recognizer in (dense, adaptive):
+            put_channels_last(recognizer)
+    steps = [Step(dense, clips), *(Step(adaptive, clips, phase) for phase in PHASES)]
+    cells = cells_of(steps, options.repeats)
+    memory = steps[1].peak_bytes() / steps[0].peak_bytes()
+    return f"| {name} | {layout} | {cells} | {options.repeats} | {memory:.2f} |"
+
+
+def row_of_parts(name: str, options: argparse.Namespace) -> str:
+    """Time one recognizer: dense, and learning with parts of the method taken out."""
+    dense, adaptive, clips = recognizers(name, options)
+    learning = Step(adaptive, clips, "learning")
+    steps = [
+        Step(dense, clips),
+        *(partial(run_without, parts, learning) for parts in PARTS.values()),
+    ]
+    return f"| {name} | {cells_of(steps, options.repeats)} | {options.repeats} |"
+
+
+def recognizers(name: str, options: argparse.Namespace) -> tuple[Any, Any, torch.Tensor]:
+    """Return a dense recognizer, the same with gates, and clips for both."""
     entry = RECOGNIZERS.load(name)
     config = entry.config(scale="desk", num_classes=NUM_CLASSES, num_frames=NUM_FRAMES, dropout=0.2)
     example = example_input(entry.input_format, NUM_FRAMES, options.size)
@@ -80,16 +153,22 @@ def row(name: str, layout: str, options: argparse.Namespace) -> str:
         adaptive, option_value("method-settings", VaRedSettings, options.method_settings), example
     )
     adaptive.vared.efficiency_weight = 1.0
-    if FORMATS[layout]:
-        for recognizer in (dense, adaptive):
-            put_channels_last(recognizer)
-    clips = torch.randn(options.batch, *example.shape[1:])
-    steps = [Step(dense, clips), *(Step(adaptive, clips, phase) for phase in PHASES)]
-    times = [[step() for step in steps] for _ in range(NUM_WARM + options.repeats)][NUM_WARM:]
-    cells = [f"{1e3 * statistics.median(t[0] for t in times):.0f}"]
-    cells += [spread([t[1 + i] / t[0] for t in times]) for i in range(len(PHASES))]
-    memory = steps[1].peak_bytes() / steps[0].peak_bytes()
-    return f"| {name} | {layout} | {' | '.join(cells)} | {len(times)} | {memory:.2f} |"
+    return dense, adaptive, torch.randn(options.batch, *example.shape[1:])
+
+
+def cells_of(steps: Sequence[Callable[[], float]], repeats: int) -> str:
+    """Run steps by turns; return milliseconds of the first, and ratios of the others to it."""
+    times = [[step() for step in steps] for _ in range(NUM_WARM + repeats)][NUM_WARM:]
+    ratios = [spread([t[i] / t[0] for t in times]) for i in range(1, len(steps))]
+    return " | ".join([f"{1e3 * statistics.median(t[0] for t in times):.0f}", *ratios])
+
+
+def run_without(parts: Sequence[Part], step: Step) -> float:
+    """Run a step with parts of the method replaced by next to nothing."""
+    with ExitStack() as patches:
+        for part in parts:
+            patches.enter_context(patch(*part))
+        return step()
 
 
 def put_channels_last(recognizer: Any) -> None:
