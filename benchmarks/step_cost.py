@@ -8,8 +8,8 @@ milliseconds of process time, and the median and range of the ratio, pair by pai
 learn, are forced full, and rest. Process time, because desk machines are shared; with one thread it
 is the step's own. The step is the recipe's: loss, backward, AdamW in its groups. Memory is the most
 bytes of tensors alive at a time, as torch's profiler sees allocations, above what is there before
-the step. `--parts` times the learning step with parts of the method taken out by turns instead: what
-is left is not VA-RED2, and says only what those parts take.
+the step. `--parts` times the learning step with parts of the method taken out by turns instead;
+what is left is not VA-RED2, and says only what those parts take.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ BLEND: Part = ("registry.vared.dynamic.blend_copies", as_it_is)
 LOOK: Part = ("registry.vared.gate.Look.forward", nothing_seen)
 GATE: Part = ("registry.vared.gate.Gate.forward", all_open)
 PARTS: dict[str, tuple[Part, ...]] = {
-    "nothing": (),
-    "blending": (BLEND,),
-    "what gates see": (LOOK,),
-    "gates": (GATE,),
-    "all three": (BLEND, LOOK, GATE),
+    "learning": (),
+    "without blending": (BLEND,),
+    "without what gates see": (LOOK,),
+    "without gates": (GATE,),
+    "without all three": (BLEND, LOOK, GATE),
 }
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     )
     if options.parts:
         say(
-            header("recognizer", "dense ms", *(f"without {part}" for part in PARTS), "n"),
+            header("recognizer", "dense ms", *PARTS, "n"),
             options.out,
         )
         for name in RECOGNIZERS:
@@ -135,10 +135,8 @@ def row_of_parts(name: str, options: argparse.Namespace) -> str:
     """Time one recognizer: dense, and learning with parts of the method taken out."""
     dense, adaptive, clips = recognizers(name, options)
     learning = Step(adaptive, clips, "learning")
-    steps = [
-        Step(dense, clips),
-        *(partial(run_without, parts, learning) for parts in PARTS.values()),
-    ]
+    steps: list[Callable[[], float]] = [Step(dense, clips)]
+    steps += [partial(run_without, parts, learning) for parts in PARTS.values()]
     return f"| {name} | {cells_of(steps, options.repeats)} | {options.repeats} |"
 
 
