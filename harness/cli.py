@@ -93,7 +93,7 @@ def bench(
         int | None, typer.Option(help="Clips whose gates decide; 16 by default.")
     ] = None,
     batch: Annotated[str, typer.Option(help="Clips at once, such as 1,8.")] = "1",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or both.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, or both by a comma.")] = "float32",
     threads: Annotated[int, typer.Option(help="Threads of every variant.")] = 1,
     repeats: Annotated[int, typer.Option(help="Rounds; all variants run in each.")] = 11,
     variants: Annotated[str, typer.Option(help="Names, by commas; all by default.")] = "",

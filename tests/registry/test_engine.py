@@ -18,7 +18,7 @@ from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import RECOGNIZERS
 from registry.vared.engine import accelerate, layer
-from registry.vared.engine.gates import pooled
+from registry.vared.engine.gates import look_at, pooled
 from registry.vared.engine.values import Copies, Value
 from registry.vared.gate import Gate
 from registry.vared.pooling import pool, pooling_stride
@@ -201,7 +201,7 @@ def test_a_gate_sees_of_a_lazy_map_what_it_sees_of_the_whole(data: st.DataObject
     stride = pooling_stride(gate_stride, value.num_channels, height, width)
     whole = value.whole().data.permute(3, 0, 1, 2)[None, ..., ::stride, ::stride]
     for gate_input in ("mean", "frames", "motion"):
-        seen = torch.from_numpy(pooled(value, gate_input, gate_stride))
+        seen = torch.from_numpy(pooled(value, gate_input, look_at(value, gate_stride)))
         flat = (seen.T if gate_input == "frames" else seen).reshape(1, -1)
         torch.testing.assert_close(flat, pool(whole, gate_input))
 

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from torch.nn import functional as F  # noqa: N812
 
 from ..cost import pooling_macs
-from .gates import Array, ClipGates, Route, num_seen, pooled
+from .gates import Array, ClipGates, Route, look_at, pooled
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
 from .layer import DENSE, Layer
 from .maxima import maxima
@@ -116,9 +116,9 @@ class ClipRun:
         if gates is None:  # it saw another layer's
             return
         if source not in self._pooled:
-            seen = num_seen(x, gates.stride)
-            self._pooled[source] = pooled(x, gates.input, gates.stride)
-            self.macs += pooling_macs(gates.input, len(x.data), seen)
+            look = look_at(x, gates.stride)
+            self._pooled[source] = pooled(x, gates.input, look)
+            self.macs += pooling_macs(gates.input, len(x.data), look.num_seen)
         self._decided.update(gates(self._pooled[source]))
         self.macs += gates.macs
 

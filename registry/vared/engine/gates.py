@@ -9,6 +9,7 @@ Shape legend: as in `values`; D hidden units, S branches of an axis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -65,7 +66,7 @@ def live_branches(weights: Sequence[float]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """Which pixels of a map's data a gate reads, and what they stand for.
 
     Args:
@@ -75,6 +76,7 @@ class _Look:
         shares: Share that a sum over each frame has in the mean over all.
         stride: From one row and column that is read to the next.
         num_pixels: Pixels that are read, of all frames.
+        num_seen: Numbers that are read of each row of data.
     """
 
     pixels: torch.Tensor
@@ -83,22 +85,17 @@ class _Look:
     shares: Array
     stride: int
     num_pixels: int
+    num_seen: int
 
 
-def num_seen(value: Value, gate_stride: GateStride) -> int:
-    """Return how many numbers of each row of data a gate reads."""
-    num_rows, *_, channels = value.data.shape
-    return _look(value, gate_stride).num_pixels // num_rows * channels
-
-
-def pooled(value: Value, gate_input: GateInput, gate_stride: GateStride = 1) -> Array:
+def pooled(value: Value, gate_input: GateInput, look: Look) -> Array:
     """Return what a gate sees of a map, as `pooling.pool` does where the map is there in full.
 
     (C,), by frames (T, C), with motion (2, C).
     """
-    look = _look(value, gate_stride)
     sums = _sums(value.data, look)
-    sums *= np.float32(value.scale)
+    if value.scale != 1:
+        sums *= np.float32(value.scale)
     if gate_input == "frames":
         means = sums * np.float32(len(sums) / look.num_pixels)
         return _with_copies(value, means.repeat(value.repeats, 0)[: value.num_frames])
@@ -108,7 +105,7 @@ def pooled(value: Value, gate_input: GateInput, gate_stride: GateStride = 1) -> 
     return np.stack([mean, np.abs(_with_copies(value, _motion(value, look.stride)))])
 
 
-def _sums(data: torch.Tensor, look: _Look) -> Array:
+def _sums(data: torch.Tensor, look: Look) -> Array:
     """Sums over space of each row of data, (rows, C').
 
     A bag for all rows would save a little time, and add up too many numbers one by one.
@@ -127,7 +124,7 @@ def _motion(value: Value, stride: int) -> Array:
         return np.zeros(value.data.shape[3], np.float32)
     seen = value.data[:, ::stride, ::stride]
     steps = (seen[1:] - seen[:-1]).abs_()
-    look = _look_at(steps.shape, len(steps), 1, 1, steps.device)
+    look = _look_at_shape(steps.shape, len(steps), 1, 1, steps.device)
     total: Array = (look.shares @ _sums(steps, look)) * np.float32(
         value.scale * len(steps) / (value.num_frames - 1)
     )
@@ -138,24 +135,27 @@ def _with_copies(value: Value, means: Array) -> Array:
     """All channels (..., C) from the computed ones (..., C')."""
     if value.copies is None:
         return means
-    everything: Array = means[..., value.copies.source_array] * value.copies.factor_array
+    everything: Array = means.take(value.copies.source_array, -1)
+    if value.copies.factor is not None:
+        everything *= value.copies.factor_array
     return everything
 
 
-def _look(value: Value, gate_stride: GateStride) -> _Look:
+def look_at(value: Value, gate_stride: GateStride) -> Look:
+    """Return what a gate reads of a map."""
     data = value.data
     stride = pooling_stride(gate_stride, value.num_channels, *data.shape[1:3])
-    return _look_at(data.shape, value.num_frames, value.repeats, stride, data.device)
+    return _look_at_shape(data.shape, value.num_frames, value.repeats, stride, data.device)
 
 
 @lru_cache(maxsize=512)
-def _look_at(
+def _look_at_shape(
     shape: torch.Size,
     num_frames: int,
     repeats: int,
     stride: int,
     device: torch.device,
-) -> _Look:
+) -> Look:
     num_rows, height, width, channels = shape
     beside = width if channels < NARROW and stride == 1 else 1
     every = torch.arange(num_rows * height * width // beside, dtype=torch.int32, device=device)
@@ -164,13 +164,14 @@ def _look_at(
     counts = np.full(num_rows, repeats, np.float32)
     counts[-1] = num_frames - repeats * (num_rows - 1)  # the last may stand for fewer
     num_pixels = read.numel() * beside
-    return _Look(
+    return Look(
         pixels=read.flatten().contiguous(),
         starts=starts,
         beside=beside,
         shares=counts * np.float32(num_rows / (num_frames * num_pixels)),
         stride=stride,
         num_pixels=num_pixels,
+        num_seen=num_pixels // num_rows * channels,
     )
 
 
@@ -204,7 +205,8 @@ class ClipGates:
         hidden = self.weight @ (seen.T if self.input == "frames" else seen).reshape(-1) + self.bias
         if self.layer_norm is not None:
             hidden = self.layer_norm(hidden)
-        u = np.maximum(np.tanh(self.excite @ np.tanh(hidden) + self.excite_bias), 0).tolist()
+        excited = (self.excite @ np.tanh(hidden) + self.excite_bias).tolist()
+        u = [max(math.tanh(number), 0.0) for number in excited]  # so few that numpy takes longer
         start = 0
         for index, num_channel, num_time in self.branches:
             middle, end = start + num_channel, start + num_channel + num_time

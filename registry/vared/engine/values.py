@@ -44,9 +44,8 @@ class Copies:
 
     @cached_property
     def factor_array(self) -> NDArray[np.float32]:
-        """`factor` for numpy, ones where it is None."""
-        if self.factor is None:
-            return np.ones(1, np.float32)
+        """`factor` for numpy; it is not None."""
+        assert self.factor is not None
         array: NDArray[np.float32] = self.factor.cpu().numpy()
         return array
 
