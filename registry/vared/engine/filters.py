@@ -71,6 +71,7 @@ class Filters:
         self.macs = 0
         """Multiply-adds since it was last set, from the shapes that were really passed."""
         self._variants: dict[tuple[Any, ...], Packed] = {}
+        self._moves: dict[tuple[int, int] | None, Moves] = {}
 
     @property
     def num_channels(self) -> int:
@@ -148,17 +149,22 @@ class Filters:
         ending: Ending,
     ) -> Tensor:
         """Convolve with a stride and padding in time; None: in space alone."""
-        moves = Moves(self.stride, self.padding, self.dilation, self.groups)
-        if time is not None:
-            moves = Moves(
-                (time[0], *self.stride),
-                (time[1], *self.padding),
-                (self.time[1], *self.dilation),
-                self.groups,
-            )
+        moves = self._moves.get(time)
+        if moves is None:
+            moves = self._moves[time] = self._moving(time)
         y = variant(x_THWC, moves, ending)
         self.macs += y.numel() * variant.reads
         return y
+
+    def _moving(self, time: tuple[int, int] | None) -> Moves:
+        if time is None:
+            return Moves(self.stride, self.padding, self.dilation, self.groups)
+        return Moves(
+            (time[0], *self.stride),
+            (time[1], *self.padding),
+            (self.time[1], *self.dilation),
+            self.groups,
+        )
 
     def _variant(self, cut: Cut, place: Place | None = None) -> Packed:
         key = (*cut.key, place and place.taps)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,21 +43,24 @@ class Route:
 
     channel: tuple[float, ...]
     time: tuple[float, ...]
+    live_channel: tuple[int, ...] = field(init=False, repr=False)
+    """Indices of the live branches of the channel axis."""
+    live_time: tuple[int, ...] = field(init=False, repr=False)
+    """Indices of the live branches of the time axis."""
+    is_plain: bool = field(init=False, repr=False)
+    """Whether everything is computed and weighs one."""
 
-    @cached_property
-    def live_channel(self) -> tuple[int, ...]:
-        """Indices of the live branches of the channel axis."""
-        return live_branches(self.channel)
-
-    @cached_property
-    def live_time(self) -> tuple[int, ...]:
-        """Indices of the live branches of the time axis."""
-        return live_branches(self.time)
-
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether everything is computed and weighs one."""
-        return self.channel[0] == 1 == sum(self.channel) and self.time[0] == 1 == sum(self.time)
+    def __post_init__(self) -> None:
+        weighs_one = (
+            self.channel[0] == 1 == sum(self.channel),
+            self.time[0] == 1 == sum(self.time),
+        )
+        # all at once: properties that are worked out when first read take a lock
+        vars(self).update(
+            live_channel=live_branches(self.channel),
+            live_time=live_branches(self.time),
+            is_plain=all(weighs_one),
+        )
 
 
 def live_branches(weights: Sequence[float]) -> tuple[int, ...]:

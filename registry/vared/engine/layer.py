@@ -46,14 +46,19 @@ class Layer:
         self.dynamic = step.layer
         self.macs = 0
         """Multiply-adds of convolutions and rebuilding since it was last set."""
+        self.kept = [conv.out_channels]
+        """Output channels that each branch computes."""
+        self.steps: tuple[int, ...] = (1,)
+        """Output frames of which each branch computes one."""
+        self.copies_frames = True
         if step.layer is None:
             return
+        channel, time = step.layer.rebuild_channel, step.layer.rebuild_time
+        self.kept = kept_sizes(conv.out_channels, channel.factors)
+        self.steps, self.copies_frames = time.factors, time.kind == "copy"
+        self.routes: dict[tuple[int, int], Route] = {}
         self.rebuilder = Rebuilder(
-            step.layer.index,
-            step.layer.rebuild_channel,
-            step.layer.rebuild_time,
-            conv.out_channels,
-            conv.weight.device,
+            step.layer.index, channel, time, conv.out_channels, conv.weight.device
         )
         self.rebuilds_before = not step.layer.rebuilds_after
         if self.rebuilds_before and self.folds and self.norm is not None:
@@ -63,12 +68,15 @@ class Layer:
     def route(self, channel: int, time: int) -> Route:
         """Return a route with one branch an axis, weighing one; an axis may offer fewer."""
         assert self.dynamic is not None
-        sizes = self.dynamic.gate.num_branches
-        one_hot = (
-            tuple(float(i == min(branch, size - 1)) for i in range(size))
-            for branch, size in zip((channel, time), sizes, strict=True)
-        )
-        return Route(*one_hot)
+        found = self.routes.get((channel, time))
+        if found is None:
+            sizes = self.dynamic.gate.num_branches
+            one_hot = (
+                tuple(float(i == min(branch, size - 1)) for i in range(size))
+                for branch, size in zip((channel, time), sizes, strict=True)
+            )
+            found = self.routes[channel, time] = Route(*one_hot)
+        return found
 
     def __call__(self, x: Value, route: Route, add: Value | None, relu: bool) -> tuple[Value, bool]:
         """Run the layer.
@@ -84,11 +92,11 @@ class Layer:
         """
         before = self.dynamic is not None and self.rebuilds_before and not route.is_plain
         filters = self.unfolded if before else self.filters
-        step = self._step(route)
+        step = self.steps[route.live_time[0]]
         x = self._readable(x, route, filters, step)
         data, repeats = self._input(x, step, filters)
         written = None if before or add is None else self._written(route)
-        cut = Cut(self._num_kept(route), x.copies, written)
+        cut = Cut(self.kept[route.live_channel[0]], x.copies, written)
         if written is not None:
             route = _with_all_channels(route)
         adds = add is not None and route.is_plain and _alike(add, x.scale, repeats)
@@ -115,18 +123,6 @@ class Layer:
             y = self._finish(y, normalised=self.norm is None, activated=False)
         return y, adds
 
-    def _step(self, route: Route) -> int:
-        if self.dynamic is None:
-            return 1
-        return self.dynamic.rebuild_time.factors[route.live_time[0]]
-
-    def _num_kept(self, route: Route) -> int:
-        channels = self.filters.num_channels
-        if self.dynamic is None:
-            return channels
-        kept = kept_sizes(channels, self.dynamic.rebuild_channel.factors)
-        return kept[route.live_channel[0]]
-
     def _written(self, route: Route) -> Copies | None:
         """What the output's channels are copies of, if filters are to write the copies down.
 
@@ -136,7 +132,7 @@ class Layer:
         live = route.live_channel
         if self.dynamic is None or self.filters.groups > 1 or len(live) > 1 or live == (0,):
             return None
-        if max(self._num_kept(route), self.filters.reads) > FEW_CHANNELS:
+        if max(self.kept[live[0]], self.filters.reads) > FEW_CHANNELS:
             return None
         return self.rebuilder.copies.get(live[0])
 
@@ -144,8 +140,7 @@ class Layer:
         """Write down what this layer cannot read lazily."""
         if self.shift is not None or filters.groups > 1:
             x = x.all_channels()
-        cheap = None if self.dynamic is None else self.dynamic.rebuild_time.kind
-        copies_frames = cheap in (None, "copy") or route.time[0] == 1
+        copies_frames = self.copies_frames or route.time[0] == 1
         if self.shift is not None:
             return x if copies_frames and shifts_groups(x, step) else x.repeated(1)
         reads = copies_frames and filters.reads_repeats(x.num_frames, x.repeats)

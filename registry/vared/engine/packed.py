@@ -5,7 +5,7 @@ Shape legend: as in `values`; O output channels, I input channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -51,6 +51,10 @@ class Ending:
     scale: float = 1.0
 
 
+_Ready = tuple[Tensor, int, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]]
+"""Packed filters, how many columns they make at once, and padding, stride, dilation and groups."""
+
+
 class Packed:
     """Filters ready to run.
 
@@ -64,7 +68,7 @@ class Packed:
         self.bias = bias
         self.reads = weight[0].numel()
         """Numbers that each output is made of."""
-        self._ready: dict[tuple[Moves, int, torch.Size], Tensor] = {}
+        self._ready: dict[tuple[Moves, torch.Size, bool], _Ready] = {}
 
     def __call__(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous."""
@@ -83,11 +87,13 @@ class Packed:
 
     def _fused(self, x: Tensor, bias: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Convolve by oneDNN, with sum and ReLU inside."""
-        columns = 1 if ending.add is not None else self._num_columns(x, moves)
+        key = (moves, x.shape, ending.add is None)
+        ready = self._ready.get(key)
+        if ready is None:
+            ready = self._ready[key] = self._pack(x, moves, ending.add is None)
+        packed, columns, shape = ready
         if columns > 1:
             bias = bias.repeat(columns)
-        moves, packed = self._pack(x, moves, columns)
-        shape = (moves.padding, moves.stride, moves.dilation, moves.groups)
         pointwise = torch.ops.mkldnn._convolution_pointwise
         if ending.add is None:
             y = pointwise(x, packed, bias, *shape, "relu" if ending.relu else "none", [], "")
@@ -108,20 +114,14 @@ class Packed:
         reach = x.shape[-1] + 2 * moves.padding[-1] - self.weight.shape[-1]
         return num_columns(num_outputs, num_inputs, reach // moves.stride[-1] + 1)
 
-    def _pack(self, x: Tensor, moves: Moves, columns: int) -> tuple[Moves, Tensor]:
-        *others, stride = moves.stride
-        wide = replace(moves, stride=(*others, columns * stride))
-        key = (moves, columns, x.shape)
-        packed = self._ready.get(key)
-        if packed is None:
-            weight = self.weight
-            if columns > 1:
-                weight = _channels_last_weight(widened(weight, columns, stride))
-            packed = torch.ops.mkldnn._reorder_convolution_weight(
-                weight, wide.padding, wide.stride, wide.dilation, wide.groups, x.shape
-            )
-            self._ready[key] = packed
-        return wide, packed
+    def _pack(self, x: Tensor, moves: Moves, may_widen: bool) -> _Ready:
+        columns = self._num_columns(x, moves) if may_widen else 1
+        weight, (*others, stride) = self.weight, moves.stride
+        if columns > 1:
+            weight = _channels_last_weight(widened(weight, columns, stride))
+        shape = (moves.padding, (*others, columns * stride), moves.dilation, moves.groups)
+        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
+        return packed, columns, shape
 
 
 def rectify(x: Tensor) -> Tensor:

@@ -59,16 +59,16 @@ class Rebuilder:
         rebuild = self.channel
         weight = 1.0 if rebuild.unit and len(live) == 1 else sum(weights)
         if live == (0,):
-            return replace(value, scale=value.scale * weight)
+            return value.times(weight)
         if not self.copies:
             return self._by_module(rebuild, value, weights, self.num_channels)
         if len(live) == 1:
-            return replace(value, copies=self.copies[live[0]], scale=value.scale * weight)
+            return replace(value, copies=self.copies[live[0]]).times(weight)
         if live == (0, 1) and rebuild.kind == "copy":
             kept = kept_sizes(self.num_channels, rebuild.factors)[1]
             rest = self.num_channels - kept
             self._lerp(value.data[..., kept:], value.data[..., :rest], weights[1] / weight)
-            return replace(value, scale=value.scale * weight)
+            return value.times(weight)
         return self._blend(value, weights, live)
 
     def _blend(self, value: Value, weights: Sequence[float], live: tuple[int, ...]) -> Value:
@@ -89,10 +89,10 @@ class Rebuilder:
             return self._by_module(rebuild, value, weights, value.num_frames)
         larger = [branch for branch in live if rebuild.factors[branch] > value.repeats]
         if not larger:  # frames that a branch would copy are equal already
-            return replace(value, scale=value.scale * weight)
+            return value.times(weight)
         if larger == [live[-1]] and value.repeats * 2 == rebuild.factors[larger[0]]:
             self._blend_pairs(value, weights[larger[0]] / weight)
-            return replace(value, scale=value.scale * weight)
+            return value.times(weight)
         return self._mix_frames(value, weights, live)
 
     def _blend_pairs(self, value: Value, weight: float) -> None:

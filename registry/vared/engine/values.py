@@ -104,6 +104,10 @@ class Value:
             data *= self.copies.factor.to(data.dtype)
         return replace(self, data=data, copies=None, is_view=False)
 
+    def times(self, weight: float) -> Value:
+        """Return the value times a weight above 0, which no operation has to apply yet."""
+        return self if weight == 1.0 else replace(self, scale=self.scale * weight)
+
     def scaled(self) -> Value:
         """Return the value with its scale applied."""
         if self.scale == 1.0:
