@@ -243,15 +243,14 @@ class _LayerNorm:
         self.eps = norms[0].eps
         self.weight = np.concatenate([_array(norm.weight) for norm in norms])
         self.bias = np.concatenate([_array(norm.bias) for norm in norms])
-        self.mean = np.full(self.size, 1 / self.size, np.float32)
 
     def __call__(self, centred: Array) -> Array:
-        """Return normal hidden units for those of all gates in a row."""
-        rows = centred.reshape(-1, self.size)
-        normal: Array = (rows / np.sqrt(rows * rows @ self.mean + self.eps)[:, None]).reshape(-1)
-        normal *= self.weight
-        normal += self.bias
-        return normal
+        """Normalise the hidden units of all gates in a row, in place."""
+        for row in centred.reshape(-1, self.size):
+            row *= 1 / math.sqrt(row @ row / self.size + self.eps)
+        centred *= self.weight
+        centred += self.bias
+        return centred
 
 
 def _squeeze(gate: Gate) -> tuple[Array, Array]:
