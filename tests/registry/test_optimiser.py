@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
@@ -45,3 +47,16 @@ def test_grouped_parameters_are_updated_as_one_by_one_to_the_bit() -> None:
             wrapper.update_params(model(clips).square().mean())
     for ours, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_no_parameter_is_told_about_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    logger = MMLogger.get_current_instance()
+    monkeypatch.setattr(logger, "callHandlers", lambda record: said.append(record.getMessage()))
+    model = network()
+    model[3].requires_grad_(False)  # MMEngine warns of each that is left out
+    settings = optimiser_settings(0.1, 0.05, {"0.weight": {"lr_mult": 10.0}})
+    build_optim_wrapper(model, settings)
+    assert not [line for line in said if "3.weight" in line]
+    build_optim_wrapper(model, {**settings, "constructor": "DefaultOptimWrapperConstructor"})
+    assert [line for line in said if "3.weight" in line]  # or there was nothing to be silent about
