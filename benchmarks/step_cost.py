@@ -91,10 +91,7 @@ def main() -> None:
         options.out,
     )
     if options.parts:
-        say(
-            header("recognizer", "dense ms", *PARTS, "n"),
-            options.out,
-        )
+        say(header("recognizer", "dense ms", *PARTS, "n"), options.out)
         for name in RECOGNIZERS:
             say(row_of_parts(name, options), options.out)
         return

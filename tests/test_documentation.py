@@ -196,3 +196,8 @@ def modules() -> list[Path]:
 def test_every_module_is_on_the_map() -> None:
     page = text_of("docs/architecture.md")
     assert [str(p.relative_to(ROOT)) for p in modules() if f"`{p.name}`" not in page] == []
+
+
+def test_every_module_on_the_map_is_there() -> None:
+    named = set(re.findall(r"`(\w+\.py)`", text_of("docs/architecture.md")))
+    assert named - {path.name for path in modules()} == set()

@@ -22,7 +22,6 @@ from torch.nn.functional import pad
 from .frames import first_frames
 from .settings import Axis
 
-Factors = tuple[int, ...]
 Ints = tuple[int, ...]
 
 
@@ -38,8 +37,8 @@ class CopyPlan:
         mirrored: Which frames are kept: see `frames`.
     """
 
-    channel_factors: Factors
-    time_factors: Factors
+    channel_factors: Ints
+    time_factors: Ints
     num_channels: int
     num_frames: int
     mirrored: bool
@@ -193,7 +192,7 @@ def _frames(plan: CopyPlan) -> Tensor:
     return torch.cat([kept_first] * first + [kept_last] * (num_periods - first), 1)
 
 
-def _sources(axis: Axis, factors: Factors, num: int) -> Tensor:
+def _sources(axis: Axis, factors: Ints, num: int) -> Tensor:
     """Return ones at [branch, group, source]: which of `num` groups is copied."""
     sources = torch.zeros(len(factors), num, num)
     for branch, factor in enumerate(factors):

@@ -69,6 +69,7 @@ class Packed:
         self.reads = weight[0].numel()
         """Numbers that each output is made of."""
         self._ready: dict[tuple[Moves, torch.Size, bool], _Ready] = {}
+        self._packed: dict[tuple[Moves, torch.Size, int], Tensor] = {}
 
     def __call__(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous."""
@@ -90,7 +91,7 @@ class Packed:
         key = (moves, x.shape, ending.add is None)
         ready = self._ready.get(key)
         if ready is None:
-            ready = self._ready[key] = self._pack(x, moves, ending.add is None)
+            ready = self._ready[key] = self._make_ready(x, moves, ending.add is None)
         packed, columns, shape = ready
         if columns > 1:
             bias = bias.repeat(columns)
@@ -114,14 +115,18 @@ class Packed:
         reach = x.shape[-1] + 2 * moves.padding[-1] - self.weight.shape[-1]
         return num_columns(num_outputs, num_inputs, reach // moves.stride[-1] + 1)
 
-    def _pack(self, x: Tensor, moves: Moves, may_widen: bool) -> _Ready:
+    def _make_ready(self, x: Tensor, moves: Moves, may_widen: bool) -> _Ready:
         columns = self._num_columns(x, moves) if may_widen else 1
-        weight, (*others, stride) = self.weight, moves.stride
-        if columns > 1:
-            weight = _channels_last_weight(widened(weight, columns, stride))
+        *others, stride = moves.stride
         shape = (moves.padding, (*others, columns * stride), moves.dilation, moves.groups)
-        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
-        return packed, columns, shape
+        key = (moves, x.shape, columns)
+        if key not in self._packed:  # with a sum and without may be the same
+            weight = self.weight
+            if columns > 1:
+                weight = _channels_last_weight(widened(weight, columns, stride))
+            reorder = torch.ops.mkldnn._reorder_convolution_weight
+            self._packed[key] = reorder(weight, *shape, x.shape)
+        return self._packed[key], columns, shape
 
 
 def rectify(x: Tensor) -> Tensor:
