@@ -14,11 +14,11 @@ from torch import Tensor, fx
 from torch.nn import functional as F  # noqa: N812
 
 from ..cost import pooling_macs
-from .gates import Array, ClipGates, Route, look_at, pooled
+from .gates import ClipGates, Route, look_at, pooled
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
+from .kernels import Array, add_
 from .layer import DENSE, Layer
 from .maxima import maxima
-from .packed import rectify
 from .values import Value, frames
 
 
@@ -118,7 +118,8 @@ class ClipRun:
         if source not in self._pooled:
             look = look_at(x, gates.stride)
             self._pooled[source] = pooled(x, gates.input, look)
-            self.macs += pooling_macs(gates.input, len(x.data), look.num_seen)
+            num_seen = look.num_pixels * x.data.shape[3]
+            self.macs += pooling_macs(gates.input, len(x.data), num_seen)
         self._decided.update(gates(self._pooled[source]))
         self.macs += gates.macs
 
@@ -214,17 +215,6 @@ def _sum(residual: Value, y: Value, relu: bool, *, may_write: bool) -> Value:
         y = y.repeated(repeats)
     # one pass, in which a copy is read from its original
     computed = y.data.shape[3]
-    places = total.data.view(len(y.data), -1, height, width, num_channels // computed, computed)
-    _add(places, y.data[:, None, :, :, None], y.scale / total.scale, relu)
+    places = total.data.view(len(y.data), -1, height * width, num_channels // computed, computed)
+    add_(places, y.data.flatten(1, 2), y.scale / total.scale, relu=relu)
     return total
-
-
-def _add(into: Tensor, y: Tensor, factor: float, relu: bool) -> None:
-    if relu and into.dtype == torch.float32 and into.device.type == "cpu":
-        torch.ops.aten._add_relu_(
-            into, y, alpha=factor
-        )  # in one pass; of other types there is none
-        return
-    into.add_(y, alpha=factor)
-    if relu:
-        rectify(into)

@@ -25,6 +25,7 @@ from ..policy import Policy
 from .clip import ClipRun, Router
 from .gates import ClipGates, Route
 from .graph import Conv, Program, trace
+from .kernels import channels_last
 from .layer import Layer
 from .values import Value
 
@@ -113,7 +114,7 @@ class Engine(nn.Module):
         outputs = []
         for index, clip in enumerate(clips):
             frames_first = clip.transpose(0, 1) if is_3d else clip
-            data = frames_first.permute(0, 2, 3, 1).to(self.dtype).contiguous()
+            data = channels_last(frames_first, self.dtype)
             run = ClipRun(self.program, self.layers, self.gates, self._router(index))
             outputs.append(run(Value(data, len(data), is_view=True, is_folded=not is_3d)))
             self.executed.append(run.macs)

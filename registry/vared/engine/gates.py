@@ -1,8 +1,7 @@
 """Gates of one clip without the overhead of a dozen small tensor operations. Ours.
 
-Means over a map are sums of bags, a frame's pixels being a bag of rows: that reads the map once, as
-it lies in memory, and adds up in float32. `mean` of a tensor whose channels come last can take as
-long as the network. Copies are not read: their means are those of what they are copies of.
+Means over a map are sums of its frames, which reads the map once, as it lies in memory, and adds up
+in float32. Copies are not read: their means are those of what they are copies of.
 
 Shape legend: as in `values`; D hidden units, S branches of an axis.
 """
@@ -16,7 +15,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -27,14 +25,8 @@ from ..pooling import pooling_stride
 from ..settings import GateInput, GateStride
 from ..standard import Standard
 from .filters import affine
+from .kernels import Array, excite, frame_sums
 from .values import Value
-
-Array = npt.NDArray[np.float32]
-
-NARROW = 16
-"""Below so many channels, pixels of a line are summed side by side, so that vectors are full."""
-
-_SUM = 0
 
 
 @dataclass(frozen=True)
@@ -70,25 +62,34 @@ def live_branches(weights: Sequence[float]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Look:
-    """Which pixels of a map's data a gate reads, and what they stand for.
+    """How a gate reads a map's data.
 
     Args:
-        pixels: Indices into the data as a table, frame after frame.
-        starts: Where the pixels of each frame begin.
-        beside: Pixels of a line that are one row of that table.
+        stride: From one row and column of pixels that is read to the next.
         shares: Share that a sum over each frame has in the mean over all.
-        stride: From one row and column that is read to the next.
-        num_pixels: Pixels that are read, of all frames.
-        num_seen: Numbers that are read of each row of data.
+        num_pixels: Pixels that are read of a frame.
     """
 
-    pixels: torch.Tensor
-    starts: torch.Tensor
-    beside: int
-    shares: Array
     stride: int
+    shares: Array
     num_pixels: int
-    num_seen: int
+
+
+def look_at(value: Value, gate_stride: GateStride) -> Look:
+    """Return how a gate reads a map."""
+    num_rows, height, width, _ = value.data.shape
+    stride = pooling_stride(gate_stride, value.num_channels, height, width)
+    return _look_at_shape(num_rows, height, width, value.num_frames, value.repeats, stride)
+
+
+@lru_cache(maxsize=512)
+def _look_at_shape(
+    num_rows: int, height: int, width: int, num_frames: int, repeats: int, stride: int
+) -> Look:
+    num_pixels = -(-height // stride) * -(-width // stride)
+    counts = np.full(num_rows, repeats, np.float32)
+    counts[-1] = num_frames - repeats * (num_rows - 1)  # the last may stand for fewer
+    return Look(stride, counts / np.float32(num_frames * num_pixels), num_pixels)
 
 
 def pooled(value: Value, gate_input: GateInput, look: Look) -> Array:
@@ -96,42 +97,25 @@ def pooled(value: Value, gate_input: GateInput, look: Look) -> Array:
 
     (C,), by frames (T, C), with motion (2, C).
     """
-    sums = _sums(value.data, look)
+    sums = frame_sums(value.data, look.stride)
     if value.scale != 1:
         sums *= np.float32(value.scale)
     if gate_input == "frames":
-        means = sums * np.float32(len(sums) / look.num_pixels)
+        means = sums / np.float32(look.num_pixels)
         return _with_copies(value, means.repeat(value.repeats, 0)[: value.num_frames])
     mean = _with_copies(value, look.shares @ sums)
     if gate_input == "mean":
         return mean
-    return np.stack([mean, np.abs(_with_copies(value, _motion(value, look.stride)))])
+    return np.stack([mean, np.abs(_with_copies(value, _motion(value, look)))])
 
 
-def _sums(data: torch.Tensor, look: Look) -> Array:
-    """Sums over space of each row of data, (rows, C').
-
-    A bag for all rows would save a little time, and add up too many numbers one by one.
-    """
-    num_rows, *_, channels = data.shape
-    table = data.view(-1, look.beside * channels)
-    # not by `torch.nn.functional`, whose checks take longer than a small map
-    bags = torch.embedding_bag(table, look.pixels, look.starts, mode=_SUM)[0]
-    sums: Array = bags.float().cpu().numpy()
-    return sums.reshape(num_rows, look.beside, channels).sum(1) if look.beside > 1 else sums
-
-
-def _motion(value: Value, stride: int) -> Array:
+def _motion(value: Value, look: Look) -> Array:
     """Mean of |x_t - x_(t-1)|, (C',). Repeats do not move: what moves is one row to the next."""
     if len(value.data) == 1:
         return np.zeros(value.data.shape[3], np.float32)
-    seen = value.data[:, ::stride, ::stride]
-    steps = (seen[1:] - seen[:-1]).abs_()
-    look = _look_at_shape(steps.shape, len(steps), 1, 1, steps.device)
-    total: Array = (look.shares @ _sums(steps, look)) * np.float32(
-        value.scale * len(steps) / (value.num_frames - 1)
-    )
-    return total
+    seen = value.data[:, :: look.stride, :: look.stride]
+    total: Array = frame_sums((seen[1:] - seen[:-1]).abs_(), 1).sum(0)
+    return total * np.float32(value.scale / (look.num_pixels * (value.num_frames - 1)))
 
 
 def _with_copies(value: Value, means: Array) -> Array:
@@ -142,40 +126,6 @@ def _with_copies(value: Value, means: Array) -> Array:
     if value.copies.factor is not None:
         everything *= value.copies.factor_array
     return everything
-
-
-def look_at(value: Value, gate_stride: GateStride) -> Look:
-    """Return what a gate reads of a map."""
-    data = value.data
-    stride = pooling_stride(gate_stride, value.num_channels, *data.shape[1:3])
-    return _look_at_shape(data.shape, value.num_frames, value.repeats, stride, data.device)
-
-
-@lru_cache(maxsize=512)
-def _look_at_shape(
-    shape: torch.Size,
-    num_frames: int,
-    repeats: int,
-    stride: int,
-    device: torch.device,
-) -> Look:
-    num_rows, height, width, channels = shape
-    beside = width if channels < NARROW and stride == 1 else 1
-    every = torch.arange(num_rows * height * width // beside, dtype=torch.int32, device=device)
-    read = every.view(num_rows, height, -1)[:, ::stride, ::stride].flatten(1)
-    starts = torch.arange(num_rows, dtype=torch.int32, device=device) * read.shape[1]
-    counts = np.full(num_rows, repeats, np.float32)
-    counts[-1] = num_frames - repeats * (num_rows - 1)  # the last may stand for fewer
-    num_pixels = read.numel() * beside
-    return Look(
-        pixels=read.flatten().contiguous(),
-        starts=starts,
-        beside=beside,
-        shares=counts * np.float32(num_rows / (num_frames * num_pixels)),
-        stride=stride,
-        num_pixels=num_pixels,
-        num_seen=num_pixels // num_rows * channels,
-    )
 
 
 class ClipGates:
@@ -194,10 +144,8 @@ class ClipGates:
         self.normalises = gates[0].normalise
         self.branches = [(layer.index, *layer.gate.num_branches) for layer in layers]
         squeezes = [_squeeze(gate) for gate in gates]
-        self.weight, self.bias = (np.concatenate(parts) for parts in zip(*squeezes, strict=True))
-        self.layer_norm: _LayerNorm | None = None
-        if isinstance(gates[0].norm, nn.LayerNorm):
-            self.layer_norm = _LayerNorm(gates)
+        self.squeeze = [np.concatenate(parts) for parts in zip(*squeezes, strict=True)]
+        self.layer_norm = _layer_norm(gates)
         self.excite_bias = np.concatenate([_array(gate.excite.bias) for gate in gates])
         self.excite = _diagonal([_array(gate.excite.weight) for gate in gates])
         self.macs = sum(_macs_of(gate) for gate in gates)
@@ -205,11 +153,9 @@ class ClipGates:
 
     def __call__(self, seen: Array) -> Iterator[tuple[int, Route]]:
         """Yield each layer's index and weights for a clip of which the gates see this: `pooled`."""
-        hidden = self.weight @ (seen.T if self.input == "frames" else seen).reshape(-1) + self.bias
-        if self.layer_norm is not None:
-            hidden = self.layer_norm(hidden)
-        excited = (self.excite @ np.tanh(hidden) + self.excite_bias).tolist()
-        u = [max(math.tanh(number), 0.0) for number in excited]  # so few that numpy takes longer
+        flat = (seen.T if self.input == "frames" else seen).reshape(-1)
+        excited = excite(flat, *self.squeeze, *self.layer_norm, self.excite, self.excite_bias)
+        u = [max(number, 0.0) for number in excited.tolist()]
         start = 0
         for index, num_channel, num_time in self.branches:
             middle, end = start + num_channel, start + num_channel + num_time
@@ -230,27 +176,18 @@ class ClipGates:
         return tuple(values)
 
 
-class _LayerNorm:
-    """Normalises the hidden units of each gate; that they add up to zero is seen to by `_squeeze`.
+def _layer_norm(gates: Sequence[Gate]) -> tuple[int, float, Array, Array]:
+    """Hidden units of a gate, what keeps from dividing by zero, weight and bias of all gates.
 
-    Args:
-        gates: With layer normalisations of one size.
+    That hidden units add up to zero is seen to by `_squeeze`. Without normalisation: size 0.
     """
-
-    def __init__(self, gates: Sequence[Gate]) -> None:
-        norms: list[Any] = [gate.norm for gate in gates]
-        self.size = norms[0].normalized_shape[0]
-        self.eps = norms[0].eps
-        self.weight = np.concatenate([_array(norm.weight) for norm in norms])
-        self.bias = np.concatenate([_array(norm.bias) for norm in norms])
-
-    def __call__(self, centred: Array) -> Array:
-        """Normalise the hidden units of all gates in a row, in place."""
-        for row in centred.reshape(-1, self.size):
-            row *= 1 / math.sqrt(row @ row / self.size + self.eps)
-        centred *= self.weight
-        centred += self.bias
-        return centred
+    norms: list[Any] = [gate.norm for gate in gates]
+    if not isinstance(norms[0], nn.LayerNorm):
+        return 0, 0.0, np.empty(0, np.float32), np.empty(0, np.float32)
+    weight, bias = (
+        np.concatenate([_array(getattr(norm, name)) for norm in norms]) for name in ("weight", "bias")
+    )
+    return norms[0].normalized_shape[0], norms[0].eps, weight, bias
 
 
 def _squeeze(gate: Gate) -> tuple[Array, Array]:
