@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from registry.vared.engine.columns import widened
+from registry.vared.engine import kernels
+from registry.vared.engine.columns import Columns, Row, widened
 from registry.vared.engine.filters import Cut, Filters
 from registry.vared.engine.maxima import maxima
 from registry.vared.engine.packed import Ending, rectify
@@ -79,15 +82,19 @@ def test_a_shift_of_groups_is_that_of_the_frames(data: st.DataObject) -> None:
 @pytest.mark.parametrize("kept", [1, 3, 4, 8, 16])
 @pytest.mark.parametrize("width", [8, 9, 12, 14])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_columns_taken_together_are_those_one_by_one(kept: int, width: int, stride: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_columns_taken_together_are_those_one_by_one(
+    kept: int, width: int, stride: int, dtype: torch.dtype
+) -> None:
     torch.manual_seed(0)
-    conv = nn.Conv3d(3, 16, (1, 5, 5), (1, stride, stride), (0, 2, 2))
-    x_THWC = torch.randn(2, 6, width, 3)
+    conv = nn.Conv3d(3, 16, (1, 5, 5), (1, stride, stride), (0, 2, 2)).to(dtype)
+    x_THWC = torch.randn(2, 6, width, 3).to(dtype)
+    within = 1e-5 if dtype == torch.float32 else 2**-7
     with torch.inference_mode():
-        expected = conv(images(x_THWC))[0, :kept].permute(1, 2, 3, 0)
-        filters = Filters(conv, None, torch.float32)
+        filters = Filters(conv, None, dtype)
         y = filters(x_THWC, Cut(kept))
-        torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+        expected = conv.float()(images(x_THWC.float()))[0, :kept].permute(1, 2, 3, 0)
+        torch.testing.assert_close(y.float(), expected, rtol=within, atol=within)
     # the zeros that vectors are filled with are nobody's multiply-adds
     assert filters.macs == expected.numel() * 3 * 25
 
@@ -136,10 +143,83 @@ def test_what_is_rectified_is_never_negative(dtype: torch.dtype) -> None:
     assert torch.equal(x, expected)
 
 
-def test_a_wide_filter_holds_the_filter_once_a_column() -> None:
-    weight = torch.randn(2, 3, 5, 7)
-    wide = widened(weight, 2, 2)
-    assert wide.shape == (4, 3, 5, 9)
-    assert torch.equal(wide[:2, ..., :7], weight)
-    assert torch.equal(wide[2:, ..., 2:], weight)
-    assert wide.count_nonzero() == 2 * weight.count_nonzero()
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_wide_filter_along_columns_taken_together_is_the_filter(data: st.DataObject) -> None:
+    kernel = data.draw(st.integers(1, 7))
+    row = Row(
+        data.draw(st.integers(kernel, 24)), kernel, data.draw(st.integers(1, 3)), kernel // 2
+    )
+    columns = Columns(data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4)))
+    assume(row.width % columns.inputs == 0)
+    assume(row.stride * columns.outputs % columns.inputs == 0)
+    assume(row.together(columns).num_outputs * columns.outputs == row.num_outputs)
+    weight = torch.randn(2, 3, kernel, dtype=torch.float64)
+    x_CW = torch.randn(3, row.width, dtype=torch.float64)
+    wide = widened(weight, row, columns)
+    assert wide.count_nonzero() == columns.outputs * weight.count_nonzero()
+    x = x_CW.unflatten(1, (-1, columns.inputs)).permute(2, 0, 1).flatten(0, 1)
+    together = row.together(columns)
+    y = F.conv1d(x[None], wide, None, together.stride, together.padding)[0]
+    expected = F.conv1d(x_CW[None], weight, None, row.stride, row.padding)[0]
+    torch.testing.assert_close(y.unflatten(0, (-1, 2)).permute(1, 2, 0).flatten(1), expected)
+
+
+def images_first(planes: Tensor) -> Tensor:
+    """(T, C, H, W) that lies in memory as (C, T, H, W)."""
+    return planes.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+@pytest.fixture(params=["compiled", "by PyTorch"])
+def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes as they run on a processor, and as on any other device."""
+    if request.param == "by PyTorch":
+        monkeypatch.setattr(kernels, "is_compiled", lambda x: False)
+
+
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [2, 3])
+@pytest.mark.parametrize("lies", [Tensor.contiguous, images_first])
+def test_a_clip_with_channels_last_is_the_clip(
+    lies: Callable[[Tensor], Tensor], channels: int, dtype: torch.dtype
+) -> None:
+    x_TCHW = lies(torch.randn(2, channels, 3, 5))
+    y = kernels.channels_last(x_TCHW, dtype)
+    assert y.is_contiguous()
+    assert torch.equal(y, x_TCHW.permute(0, 2, 3, 1).to(dtype))
+
+
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_map_is_added_to_every_place_it_stands_for(relu: bool, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    into, y = torch.randn(2, 3, 5, 2, 7).to(dtype), torch.randn(2, 5, 7).to(dtype)
+    total = into.float() + 0.5 * y.float()[:, None, :, None]
+    kernels.add_(into, y, 0.5, relu=relu)
+    torch.testing.assert_close(into, (total.relu() if relu else total).to(dtype))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_numbers_that_are_none_stay_so_and_all_others_round_as_in_pytorch(relu: bool) -> None:
+    """Every bfloat16 plus a number that lies between two of them."""
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.bfloat16)
+    into, y = every.clone(), torch.full_like(every, 2**-9)
+    kernels.add_(into.view(1, 1, -1, 1, 1), y.view(1, -1, 1), 1.0, relu=relu)
+    total = every + y
+    expected = total.relu() if relu else total
+    torch.testing.assert_close(into, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.usefixtures("passes")
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_sums_of_frames_are_those_of_the_pixels_seen(data: st.DataObject) -> None:
+    shape = [data.draw(st.integers(1, most)) for most in (3, 9, 13, 40)]
+    stride = data.draw(st.integers(1, 4))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16]))
+    x = torch.randn(shape).to(dtype)
+    expected = x[:, ::stride, ::stride].double().sum((1, 2)).float()
+    found = torch.from_numpy(kernels.frame_sums(x, stride))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)

@@ -55,6 +55,17 @@ class Route:
         )
 
 
+@lru_cache(maxsize=None)
+def hard_route(num_branches: tuple[int, int], channel: int, time: int) -> Route:
+    """Return the route of one branch an axis, weighing one; an axis may offer fewer."""
+    return Route(
+        *(
+            tuple(float(i == min(branch, size - 1)) for i in range(size))
+            for size, branch in zip(num_branches, (channel, time), strict=True)
+        )
+    )
+
+
 def live_branches(weights: Sequence[float]) -> tuple[int, ...]:
     """Return the indices of branches with a weight."""
     return tuple([i for i, weight in enumerate(weights) if weight > 0])
@@ -142,7 +153,7 @@ class ClipGates:
         self.hardens = layers[0].hardens
         gates = [layer.gate for layer in layers]
         self.normalises = gates[0].normalise
-        self.branches = [(layer.index, *layer.gate.num_branches) for layer in layers]
+        self.branches = [(layer.index, layer.gate.num_branches) for layer in layers]
         squeezes = [_squeeze(gate) for gate in gates]
         self.squeeze = [np.concatenate(parts) for parts in zip(*squeezes, strict=True)]
         self.layer_norm = _layer_norm(gates)
@@ -157,23 +168,33 @@ class ClipGates:
         excited = excite(flat, *self.squeeze, *self.layer_norm, self.excite, self.excite_bias)
         u = [max(number, 0.0) for number in excited.tolist()]
         start = 0
-        for index, num_channel, num_time in self.branches:
-            middle, end = start + num_channel, start + num_channel + num_time
-            yield index, Route(self._finish(u[start:middle]), self._finish(u[middle:end]))
+        for index, num_branches in self.branches:
+            middle = start + num_branches[0]
+            end = middle + num_branches[1]
+            yield index, self._route(num_branches, u[start:middle], u[middle:end])
             start = end
 
-    def _finish(self, values: list[float]) -> tuple[float, ...]:
+    def _route(
+        self, num_branches: tuple[int, int], channel: list[float], time: list[float]
+    ) -> Route:
+        if self.hardens:
+            return hard_route(num_branches, _first_live(channel), _first_live(time))
+        return Route(self._weights(channel), self._weights(time))
+
+    def _weights(self, values: list[float]) -> tuple[float, ...]:
         if len(values) == 1:
             return (1.0,)
         if max(values) <= 0:
             values[-1] = ALL_OFF_WEIGHT
-        if self.hardens:
-            first = next(i for i, value in enumerate(values) if value > 0)
-            return tuple(float(i == first) for i in range(len(values)))
         if self.normalises:
             total = sum(values)
             return tuple(value / total for value in values)
         return tuple(values)
+
+
+def _first_live(values: Sequence[float]) -> int:
+    """The branch that computes most of those that are live; where none is, the last."""
+    return next((i for i, value in enumerate(values) if value > 0), len(values) - 1)
 
 
 def _layer_norm(gates: Sequence[Gate]) -> tuple[int, float, Array, Array]:

@@ -24,8 +24,8 @@ from .packed import rectify
 Array = npt.NDArray[np.float32]
 
 NUM_COLOURS = 3
-NARROW = 16
-"""Below so many channels a whole line of pixels is summed at once, so that vectors are full."""
+NARROW = 32
+"""Up to so many channels a whole line of pixels is summed at once, so that vectors are full."""
 
 # sums may be added up in any order, numbers that are none stay so
 _compiled = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
@@ -141,25 +141,41 @@ def _add(into: Any, y: Any, factor: float, relu: bool) -> None:
 
 
 @_compiled
+def _sum_lines(lines: Any, sums: Any) -> None:
+    rows, height, length = lines.shape
+    channels = sums.shape[1]
+    line = np.empty(length, np.float32)
+    for row in range(rows):
+        line[:] = 0
+        for i in range(height):
+            read = lines[row, i]
+            for n in range(length):
+                line[n] += _number(read[n])
+        for n in range(length):
+            sums[row, n % channels] += line[n]
+
+
+@_compiled
 def _sum(data: Any, stride: int, sums: Any) -> None:
     rows, height, width, channels = data.shape
-    if stride == 1 and channels < NARROW:
-        lines = data.reshape(rows, height, width * channels)
-        line = np.empty(width * channels, np.float32)
-        for row in range(rows):
-            line[:] = 0
-            for i in range(height):
-                read = lines[row, i]
-                for n in range(width * channels):
-                    line[n] += _number(read[n])
-            for n in range(width * channels):
-                sums[row, n % channels] += line[n]
+    if stride == 1 and channels <= NARROW:
+        _sum_lines(data.reshape(rows, height, width * channels), sums)
         return
+    together = 4 * stride  # so that sums are fetched and put back for four pixels at once
+    whole = width - width % together
     for row in range(rows):
         total = sums[row]
         for i in range(0, height, stride):
-            for j in range(0, width, stride):
-                read = data[row, i, j]
+            line = data[row, i]
+            for j in range(0, whole, together):
+                first, second = line[j], line[j + stride]
+                third, fourth = line[j + 2 * stride], line[j + 3 * stride]
+                for c in range(channels):
+                    total[c] += (_number(first[c]) + _number(second[c])) + (
+                        _number(third[c]) + _number(fourth[c])
+                    )
+            for j in range(whole, width, stride):
+                read = line[j]
                 for c in range(channels):
                     total[c] += _number(read[c])
 

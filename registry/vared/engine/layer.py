@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..frames import kept_frames
 from ..rebuild import kept_sizes
 from .filters import Cut, Filters, affine
-from .gates import Route
+from .gates import Route, hard_route
 from .graph import Conv
 from .packed import Ending, rectify
 from .rebuilding import Rebuilder
@@ -56,7 +56,7 @@ class Layer:
         channel, time = step.layer.rebuild_channel, step.layer.rebuild_time
         self.kept = kept_sizes(conv.out_channels, channel.factors)
         self.steps, self.copies_frames = time.factors, time.kind == "copy"
-        self.routes: dict[tuple[int, int], Route] = {}
+        self.num_branches = step.layer.gate.num_branches
         self.rebuilder = Rebuilder(
             step.layer.index, channel, time, conv.out_channels, conv.weight.device
         )
@@ -67,16 +67,7 @@ class Layer:
 
     def route(self, channel: int, time: int) -> Route:
         """Return a route with one branch an axis, weighing one; an axis may offer fewer."""
-        assert self.dynamic is not None
-        found = self.routes.get((channel, time))
-        if found is None:
-            sizes = self.dynamic.gate.num_branches
-            one_hot = (
-                tuple(float(i == min(branch, size - 1)) for i in range(size))
-                for branch, size in zip((channel, time), sizes, strict=True)
-            )
-            found = self.routes[channel, time] = Route(*one_hot)
-        return found
+        return hard_route(self.num_branches, channel, time)
 
     def __call__(self, x: Value, route: Route, add: Value | None, relu: bool) -> tuple[Value, bool]:
         """Run the layer.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from .columns import num_columns, widened
+from .columns import SINGLE, Columns, Row, columns_of, widened
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,25 @@ class Ending:
     scale: float = 1.0
 
 
-_Ready = tuple[Tensor, int, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]]
-"""Packed filters, how many columns they make at once, and padding, stride, dilation and groups."""
+_Shape = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
+"""Padding, stride, dilation and groups."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Filters packed for one shape of input.
+
+    Args:
+        weight: In oneDNN's layout.
+        bias: For the columns that are taken together.
+        columns: Which those are.
+        shape: How they move.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    columns: Columns
+    shape: _Shape
 
 
 class Packed:
@@ -69,14 +86,14 @@ class Packed:
         self.reads = weight[0].numel()
         """Numbers that each output is made of."""
         self._ready: dict[tuple[Moves, torch.Size, bool], _Ready] = {}
-        self._packed: dict[tuple[Moves, torch.Size, int], Tensor] = {}
+        self._packed: dict[tuple[Moves, torch.Size, Columns], _Ready] = {}
 
     def __call__(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous."""
+        if _packs(x_THWC):
+            return self._fused(x_THWC, moves, ending)
         bias = self.bias if ending.scale == 1.0 else self.bias / ending.scale
         x = _channels_first(x_THWC, moves.in_time)
-        if _packs(x):
-            return self._fused(x, bias, moves, ending)
         convolve = F.conv3d if moves.in_time else F.conv2d
         y = convolve(
             x, self.weight, bias, moves.stride, moves.padding, moves.dilation, moves.groups
@@ -86,47 +103,52 @@ class Packed:
             y_THWC += ending.add
         return rectify(y_THWC) if ending.relu else y_THWC
 
-    def _fused(self, x: Tensor, bias: Tensor, moves: Moves, ending: Ending) -> Tensor:
+    def _fused(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Convolve by oneDNN, with sum and ReLU inside."""
-        key = (moves, x.shape, ending.add is None)
+        key = (moves, x_THWC.shape, ending.add is None)
         ready = self._ready.get(key)
         if ready is None:
-            ready = self._ready[key] = self._make_ready(x, moves, ending.add is None)
-        packed, columns, shape = ready
-        if columns > 1:
-            bias = bias.repeat(columns)
+            ready = self._ready[key] = self._make_ready(x_THWC, moves, ending.add is None)
+        bias = ready.bias if ending.scale == 1.0 else ready.bias / ending.scale
+        x = _channels_first(_side_by_side(x_THWC, ready.columns.inputs), moves.in_time)
         pointwise = torch.ops.mkldnn._convolution_pointwise
         if ending.add is None:
-            y = pointwise(x, packed, bias, *shape, "relu" if ending.relu else "none", [], "")
+            unary = "relu" if ending.relu else "none"
+            y = pointwise(x, ready.weight, bias, *ready.shape, unary, [], "")
         else:
             add = _channels_first(ending.add, moves.in_time)
-            unary = "relu" if ending.relu else None
-            y = pointwise(x, add, packed, bias, *shape, "add", None, unary, [], None)
+            ends = ("add", None, "relu" if ending.relu else None, [], None)
+            y = pointwise(x, add, ready.weight, bias, *ready.shape, *ends)
         y_THWC = _channels_last(y, moves.in_time)
-        if columns == 1:
-            return y_THWC
-        num_frames, height, width, _ = y_THWC.shape
-        return y_THWC.view(num_frames, height, width * columns, -1)
+        outputs = ready.columns.outputs
+        return y_THWC if outputs == 1 else y_THWC.unflatten(-1, (outputs, -1)).flatten(2, 3)
 
-    def _num_columns(self, x: Tensor, moves: Moves) -> int:
-        if moves.groups > 1 or moves.dilation[-1] > 1:
-            return 1
-        num_outputs, num_inputs = self.weight.shape[:2]
-        reach = x.shape[-1] + 2 * moves.padding[-1] - self.weight.shape[-1]
-        return num_columns(num_outputs, num_inputs, reach // moves.stride[-1] + 1)
-
-    def _make_ready(self, x: Tensor, moves: Moves, may_widen: bool) -> _Ready:
-        columns = self._num_columns(x, moves) if may_widen else 1
-        *others, stride = moves.stride
-        shape = (moves.padding, (*others, columns * stride), moves.dilation, moves.groups)
-        key = (moves, x.shape, columns)
+    def _make_ready(self, x_THWC: Tensor, moves: Moves, may_widen: bool) -> _Ready:
+        row = Row(x_THWC.shape[2], self.weight.shape[-1], moves.stride[-1], moves.padding[-1])
+        columns = SINGLE
+        if may_widen and moves.groups == 1 and moves.dilation[-1] == 1:
+            columns = columns_of(self.weight, row)
+        key = (moves, x_THWC.shape, columns)
         if key not in self._packed:  # with a sum and without may be the same
-            weight = self.weight
-            if columns > 1:
-                weight = _channels_last_weight(widened(weight, columns, stride))
-            reorder = torch.ops.mkldnn._reorder_convolution_weight
-            self._packed[key] = reorder(weight, *shape, x.shape)
-        return self._packed[key], columns, shape
+            self._packed[key] = self._pack(x_THWC, moves, row, columns)
+        return self._packed[key]
+
+    def _pack(self, x_THWC: Tensor, moves: Moves, row: Row, columns: Columns) -> _Ready:
+        weight, padding, stride = self.weight, moves.padding, moves.stride
+        if columns != SINGLE:
+            weight = _channels_last_weight(widened(weight, row, columns))
+            together = row.together(columns)
+            padding = (*padding[:-1], together.padding)
+            stride = (*stride[:-1], together.stride)
+        shape = (padding, stride, moves.dilation, moves.groups)
+        x = _channels_first(_side_by_side(x_THWC, columns.inputs), moves.in_time)
+        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
+        return _Ready(packed, self.bias.repeat(columns.outputs), columns, shape)
+
+
+def _side_by_side(x_THWC: Tensor, columns: int) -> Tensor:
+    """Neighbouring columns as channels of one: (T, H, W / columns, columns x C)."""
+    return x_THWC if columns == 1 else x_THWC.unflatten(2, (-1, columns)).flatten(3)
 
 
 def rectify(x: Tensor) -> Tensor:
