@@ -147,9 +147,7 @@ def test_what_is_rectified_is_never_negative(dtype: torch.dtype) -> None:
 @given(data=st.data())
 def test_a_wide_filter_along_columns_taken_together_is_the_filter(data: st.DataObject) -> None:
     kernel = data.draw(st.integers(1, 7))
-    row = Row(
-        data.draw(st.integers(kernel, 24)), kernel, data.draw(st.integers(1, 3)), kernel // 2
-    )
+    row = Row(data.draw(st.integers(kernel, 24)), kernel, data.draw(st.integers(1, 3)), kernel // 2)
     columns = Columns(data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4)))
     assume(row.width % columns.inputs == 0)
     assume(row.stride * columns.outputs % columns.inputs == 0)
@@ -223,3 +221,6 @@ def test_sums_of_frames_are_those_of_the_pixels_seen(data: st.DataObject) -> Non
     expected = x[:, ::stride, ::stride].double().sum((1, 2)).float()
     found = torch.from_numpy(kernels.frame_sums(x, stride))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    shares = torch.rand(len(x))
+    mean = torch.from_numpy(kernels.clip_mean(x, stride, shares.numpy()))
+    torch.testing.assert_close(mean, shares @ expected, rtol=1e-5, atol=1e-4)

@@ -160,7 +160,7 @@ class Filters:
         if self.in_time_alone:
             add = ending.add if ending.add is None else _as_lines(ending.add)
             lines = variant(_as_lines(x_THWC), moves, replace(ending, add=add))
-            y = lines[0].unflatten(1, x_THWC.shape[1:3])
+            y = lines.view(-1, *x_THWC.shape[1:3], lines.shape[3])
         else:
             y = variant(x_THWC, moves, ending)
         self.macs += y.numel() * variant.reads

@@ -8,10 +8,9 @@ Shape legend: as in `values`; D hidden units, S branches of an axis.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from ..pooling import pooling_stride
 from ..settings import GateInput, GateStride
 from ..standard import Standard
 from .filters import affine
-from .kernels import Array, excite, frame_sums
+from .kernels import Array, GateNumbers, clip_mean, excite, frame_sums
 from .values import Value
 
 
@@ -55,7 +54,7 @@ class Route:
         )
 
 
-@lru_cache(maxsize=None)
+@cache
 def hard_route(num_branches: tuple[int, int], channel: int, time: int) -> Route:
     """Return the route of one branch an axis, weighing one; an axis may offer fewer."""
     return Route(
@@ -108,13 +107,11 @@ def pooled(value: Value, gate_input: GateInput, look: Look) -> Array:
 
     (C,), by frames (T, C), with motion (2, C).
     """
-    sums = frame_sums(value.data, look.stride)
-    if value.scale != 1:
-        sums *= np.float32(value.scale)
     if gate_input == "frames":
-        means = sums / np.float32(look.num_pixels)
+        means = frame_sums(value.data, look.stride) * np.float32(value.scale / look.num_pixels)
         return _with_copies(value, means.repeat(value.repeats, 0)[: value.num_frames])
-    mean = _with_copies(value, look.shares @ sums)
+    shares = look.shares if value.scale == 1 else look.shares * np.float32(value.scale)
+    mean = _with_copies(value, clip_mean(value.data, look.stride, shares))
     if gate_input == "mean":
         return mean
     return np.stack([mean, np.abs(_with_copies(value, _motion(value, look)))])
@@ -140,7 +137,7 @@ def _with_copies(value: Value, means: Array) -> Array:
 
 
 class ClipGates:
-    """Trained gates that see the same, for one clip, in numpy: all of them at once.
+    """Trained gates that see the same, for one clip: all of them at once.
 
     Args:
         layers: Of the gates; their weights are copied.
@@ -154,23 +151,17 @@ class ClipGates:
         gates = [layer.gate for layer in layers]
         self.normalises = gates[0].normalise
         self.branches = [(layer.index, layer.gate.num_branches) for layer in layers]
-        squeezes = [_squeeze(gate) for gate in gates]
-        self.squeeze = [np.concatenate(parts) for parts in zip(*squeezes, strict=True)]
-        self.layer_norm = _layer_norm(gates)
-        self.excite_bias = np.concatenate([_array(gate.excite.bias) for gate in gates])
-        self.excite = _diagonal([_array(gate.excite.weight) for gate in gates])
+        self.numbers = _numbers(gates)
         self.macs = sum(_macs_of(gate) for gate in gates)
         """Multiply-adds, without pooling."""
 
     def __call__(self, seen: Array) -> Iterator[tuple[int, Route]]:
         """Yield each layer's index and weights for a clip of which the gates see this: `pooled`."""
         flat = (seen.T if self.input == "frames" else seen).reshape(-1)
-        excited = excite(flat, *self.squeeze, *self.layer_norm, self.excite, self.excite_bias)
-        u = [max(number, 0.0) for number in excited.tolist()]
+        u = excite(flat, self.numbers)
         start = 0
         for index, num_branches in self.branches:
-            middle = start + num_branches[0]
-            end = middle + num_branches[1]
+            middle, end = start + num_branches[0], start + sum(num_branches)
             yield index, self._route(num_branches, u[start:middle], u[middle:end])
             start = end
 
@@ -197,18 +188,29 @@ def _first_live(values: Sequence[float]) -> int:
     return next((i for i, value in enumerate(values) if value > 0), len(values) - 1)
 
 
-def _layer_norm(gates: Sequence[Gate]) -> tuple[int, float, Array, Array]:
-    """Hidden units of a gate, what keeps from dividing by zero, weight and bias of all gates.
-
-    That hidden units add up to zero is seen to by `_squeeze`. Without normalisation: size 0.
-    """
-    norms: list[Any] = [gate.norm for gate in gates]
-    if not isinstance(norms[0], nn.LayerNorm):
-        return 0, 0.0, np.empty(0, np.float32), np.empty(0, np.float32)
-    weight, bias = (
-        np.concatenate([_array(getattr(norm, name)) for norm in norms]) for name in ("weight", "bias")
+def _numbers(gates: Sequence[Gate]) -> GateNumbers:
+    squeeze, squeeze_bias = (
+        np.concatenate(parts) for parts in zip(*map(_squeeze, gates), strict=True)
     )
-    return norms[0].normalized_shape[0], norms[0].eps, weight, bias
+    size, eps = 0, 0.0
+    norm_weight = norm_bias = np.empty(0, np.float32)
+    norms: list[Any] = [gate.norm for gate in gates]
+    if isinstance(norms[0], nn.LayerNorm):  # hidden units add up to zero: see `_squeeze`
+        size, eps = norms[0].normalized_shape[0], norms[0].eps
+        norm_weight, norm_bias = (
+            np.concatenate([_array(getattr(norm, name)) for norm in norms])
+            for name in ("weight", "bias")
+        )
+    return GateNumbers(
+        squeeze=squeeze,
+        squeeze_bias=squeeze_bias,
+        norm_size=size,
+        norm_eps=eps,
+        norm_weight=norm_weight,
+        norm_bias=norm_bias,
+        weight=_diagonal([_array(gate.excite.weight) for gate in gates]),
+        bias=np.concatenate([_array(gate.excite.bias) for gate in gates]),
+    )
 
 
 def _squeeze(gate: Gate) -> tuple[Array, Array]:

@@ -4,12 +4,14 @@ At paper scale these are what a clip costs beside its convolutions, and a route 
 Numbers in bfloat16 are read as the upper half of a float32 and rounded back as PyTorch rounds them.
 On other devices, and in other types, PyTorch does the same in its own passes.
 
-Shape legend: as in `values`; R rows of data.
+Shape legend: as in `values`; R rows of data, K numbers that a gate sees, D hidden units and S
+branches of all gates.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,11 @@ def is_compiled(x: Tensor) -> bool:
 def channels_last(x_TCHW: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a clip, frames first in any memory layout, as (T, H, W, C), contiguous."""
     num_frames, channels, height, width = x_TCHW.shape
-    if channels != NUM_COLOURS or x_TCHW.dtype != torch.float32 or x_TCHW.stride()[2:] != (width, 1):
+    if (
+        channels != NUM_COLOURS
+        or x_TCHW.dtype != torch.float32
+        or x_TCHW.stride()[2:] != (width, 1)
+    ):
         return x_TCHW.permute(0, 2, 3, 1).to(dtype).contiguous()
     y = torch.empty(num_frames, height, width, channels, dtype=dtype, device=x_TCHW.device)
     if not is_compiled(y):
@@ -75,6 +81,47 @@ def frame_sums(data: Tensor, stride: int) -> Array:
     sums = np.zeros((data.shape[0], data.shape[3]), np.float32)
     _sum(_array(data), stride, sums)
     return sums
+
+
+def clip_mean(data: Tensor, stride: int, shares: Array) -> Array:
+    """Sum rows of data as `frame_sums` does, and add those up by their shares: (C',)."""
+    if not is_compiled(data):
+        elsewhere: Array = shares @ frame_sums(data, stride)
+        return elsewhere
+    mean = np.zeros(data.shape[3], np.float32)
+    _average(_array(data), stride, shares, mean)
+    return mean
+
+
+@dataclass(frozen=True)
+class GateNumbers:
+    """Weights of gates that see the same.
+
+    Args:
+        squeeze: (D, K), the first layers of all gates.
+        squeeze_bias: (D,); both so that hidden units add up to zero where they are normalised.
+        norm_size: Hidden units of a gate; 0: they are not normalised.
+        norm_eps: As in `torch.nn.LayerNorm`.
+        norm_weight: (D,).
+        norm_bias: (D,).
+        weight: (S, D), the second layers.
+        bias: (S,).
+    """
+
+    squeeze: Array
+    squeeze_bias: Array
+    norm_size: int
+    norm_eps: float
+    norm_weight: Array
+    norm_bias: Array
+    weight: Array
+    bias: Array
+
+
+def excite(seen: Array, gates: GateNumbers) -> list[float]:
+    """Return what gates say of the K numbers they see: S numbers, none below zero."""
+    u: list[float] = _excite(seen, *vars(gates).values()).tolist()
+    return u
 
 
 def _array(x: Tensor) -> npt.NDArray[Any]:
@@ -141,91 +188,99 @@ def _add(into: Any, y: Any, factor: float, relu: bool) -> None:
 
 
 @_compiled
-def _sum_lines(lines: Any, sums: Any) -> None:
-    rows, height, length = lines.shape
-    channels = sums.shape[1]
-    line = np.empty(length, np.float32)
-    for row in range(rows):
-        line[:] = 0
-        for i in range(height):
-            read = lines[row, i]
-            for n in range(length):
-                line[n] += _number(read[n])
-        for n in range(length):
-            sums[row, n % channels] += line[n]
+def _sum_lines(frame: Any, total: Any) -> None:
+    """Add the pixels of (H, W, C') up in `total`, line by line."""
+    height, width, channels = frame.shape
+    lines, line = frame.reshape(height, width * channels), np.zeros(width * channels, np.float32)
+    for i in range(height):
+        read = lines[i]
+        for n in range(len(line)):
+            line[n] += _number(read[n])
+    for n in range(len(line)):
+        total[n % channels] += line[n]
+
+
+@_compiled
+def _sum_pixels(frame: Any, stride: int, total: Any) -> None:
+    """Add the pixels seen of (H, W, C') up in `total`, whose numbers are fetched for four."""
+    height, width, channels = frame.shape
+    whole = width - width % (4 * stride)
+    for i in range(0, height, stride):
+        read = frame[i]
+        for j in range(0, whole, 4 * stride):
+            first, second = read[j], read[j + stride]
+            third, fourth = read[j + 2 * stride], read[j + 3 * stride]
+            for c in range(channels):
+                total[c] += (_number(first[c]) + _number(second[c])) + (
+                    _number(third[c]) + _number(fourth[c])
+                )
+        for j in range(whole, width, stride):
+            pixel = read[j]
+            for c in range(channels):
+                total[c] += _number(pixel[c])
+
+
+@_compiled
+def _sum_frame(frame: Any, stride: int, total: Any) -> None:
+    if stride == 1 and frame.shape[2] <= NARROW:
+        _sum_lines(frame, total)
+    else:
+        _sum_pixels(frame, stride, total)
 
 
 @_compiled
 def _sum(data: Any, stride: int, sums: Any) -> None:
-    rows, height, width, channels = data.shape
-    if stride == 1 and channels <= NARROW:
-        _sum_lines(data.reshape(rows, height, width * channels), sums)
-        return
-    together = 4 * stride  # so that sums are fetched and put back for four pixels at once
-    whole = width - width % together
-    for row in range(rows):
-        total = sums[row]
-        for i in range(0, height, stride):
-            line = data[row, i]
-            for j in range(0, whole, together):
-                first, second = line[j], line[j + stride]
-                third, fourth = line[j + 2 * stride], line[j + 3 * stride]
-                for c in range(channels):
-                    total[c] += (_number(first[c]) + _number(second[c])) + (
-                        _number(third[c]) + _number(fourth[c])
-                    )
-            for j in range(whole, width, stride):
-                read = line[j]
-                for c in range(channels):
-                    total[c] += _number(read[c])
+    for row in range(len(data)):
+        _sum_frame(data[row], stride, sums[row])
 
 
 @_compiled
-def excite(
-    seen: Array,
-    squeeze: Array,
-    squeeze_bias: Array,
+def _average(data: Any, stride: int, shares: Any, mean: Any) -> None:
+    total = np.empty(len(mean), np.float32)
+    for row in range(len(data)):
+        total[:] = 0
+        _sum_frame(data[row], stride, total)
+        for c in range(len(mean)):
+            mean[c] += shares[row] * total[c]
+
+
+@_compiled
+def _dot(a: Any, b: Any) -> Any:
+    total = np.float32(0)
+    for n in range(len(a)):
+        total += a[n] * b[n]
+    return total
+
+
+@_compiled
+def _normalise(centred: Any, eps: float, weight: Any, bias: Any) -> None:
+    factor = np.float32(1 / math.sqrt(_dot(centred, centred) / len(centred) + eps))
+    for d in range(len(centred)):
+        centred[d] = centred[d] * factor * weight[d] + bias[d]
+
+
+@_compiled
+def _excite(
+    seen: Any,
+    squeeze: Any,
+    squeeze_bias: Any,
     norm_size: int,
     norm_eps: float,
-    norm_weight: Array,
-    norm_bias: Array,
-    weight: Array,
-    bias: Array,
-) -> Array:
-    """Return what gates say of what they see, before it is cut at zero.
-
-    Args:
-        seen: (K,) numbers.
-        squeeze: (D, K), the first layers of all gates.
-        squeeze_bias: (D,); both so that hidden units add up to zero where they are normalised.
-        norm_size: Hidden units of a gate; 0: they are not normalised.
-        norm_eps: As in `torch.nn.LayerNorm`.
-        norm_weight: (D,).
-        norm_bias: (D,).
-        weight: (S, D), the second layers.
-        bias: (S,).
-    """
-    num_hidden, num_seen = squeeze.shape
-    hidden = np.empty(num_hidden, np.float32)
-    for d in range(num_hidden):
-        row, total = squeeze[d], np.float32(0)
-        for k in range(num_seen):
-            total += row[k] * seen[k]
-        hidden[d] = total + squeeze_bias[d]
+    norm_weight: Any,
+    norm_bias: Any,
+    weight: Any,
+    bias: Any,
+) -> Any:
+    hidden = np.empty(len(squeeze), np.float32)
+    for d in range(len(hidden)):
+        hidden[d] = _dot(squeeze[d], seen) + squeeze_bias[d]
     if norm_size > 0:
-        for start in range(0, num_hidden, norm_size):
-            square = np.float32(0)
-            for d in range(start, start + norm_size):
-                square += hidden[d] * hidden[d]
-            factor = np.float32(1 / math.sqrt(square / norm_size + norm_eps))
-            for d in range(start, start + norm_size):
-                hidden[d] = hidden[d] * factor * norm_weight[d] + norm_bias[d]
-    for d in range(num_hidden):
+        for start in range(0, len(hidden), norm_size):
+            gate = slice(start, start + norm_size)
+            _normalise(hidden[gate], norm_eps, norm_weight[gate], norm_bias[gate])
+    for d in range(len(hidden)):
         hidden[d] = math.tanh(hidden[d])
     u = np.empty(len(bias), np.float32)
-    for s in range(len(bias)):
-        total = bias[s]
-        for d in range(num_hidden):
-            total += weight[s, d] * hidden[d]
-        u[s] = math.tanh(total)
+    for s in range(len(u)):
+        u[s] = max(math.tanh(_dot(weight[s], hidden) + bias[s]), 0)
     return u

@@ -113,15 +113,18 @@ class Packed:
         x = _channels_first(_side_by_side(x_THWC, ready.columns.inputs), moves.in_time)
         pointwise = torch.ops.mkldnn._convolution_pointwise
         if ending.add is None:
-            unary = "relu" if ending.relu else "none"
-            y = pointwise(x, ready.weight, bias, *ready.shape, unary, [], "")
+            y = pointwise(
+                x, ready.weight, bias, *ready.shape, "relu" if ending.relu else "none", [], ""
+            )
         else:
             add = _channels_first(ending.add, moves.in_time)
-            ends = ("add", None, "relu" if ending.relu else None, [], None)
-            y = pointwise(x, add, ready.weight, bias, *ready.shape, *ends)
+            unary = "relu" if ending.relu else None
+            y = pointwise(x, add, ready.weight, bias, *ready.shape, "add", None, unary, [], None)
         y_THWC = _channels_last(y, moves.in_time)
-        outputs = ready.columns.outputs
-        return y_THWC if outputs == 1 else y_THWC.unflatten(-1, (outputs, -1)).flatten(2, 3)
+        if ready.columns.outputs == 1:
+            return y_THWC
+        num_frames, height, width, _ = y_THWC.shape
+        return y_THWC.view(num_frames, height, width * ready.columns.outputs, -1)
 
     def _make_ready(self, x_THWC: Tensor, moves: Moves, may_widen: bool) -> _Ready:
         row = Row(x_THWC.shape[2], self.weight.shape[-1], moves.stride[-1], moves.padding[-1])
@@ -148,7 +151,10 @@ class Packed:
 
 def _side_by_side(x_THWC: Tensor, columns: int) -> Tensor:
     """Neighbouring columns as channels of one: (T, H, W / columns, columns x C)."""
-    return x_THWC if columns == 1 else x_THWC.unflatten(2, (-1, columns)).flatten(3)
+    if columns == 1:
+        return x_THWC
+    num_frames, height, width, channels = x_THWC.shape
+    return x_THWC.view(num_frames, height, width // columns, columns * channels)
 
 
 def rectify(x: Tensor) -> Tensor:
