@@ -49,6 +49,11 @@ class CopyPlan:
         return min(self.time_factors[-1], self.num_frames)
 
     @property
+    def num_kept(self) -> int:
+        """Channels of a group."""
+        return -(-self.num_channels // self.channel_factors[-1])
+
+    @property
     def num_missing(self) -> int:
         """Channels that the last group has fewer than the others."""
         return -self.num_channels % self.channel_factors[-1]
@@ -122,7 +127,7 @@ def _mixing(
     if not plan.has_groups:
         return None
     num_groups = plan.channel_factors[-1]
-    channels = (num_groups, -(-plan.num_channels // num_groups))
+    channels = (num_groups, plan.num_kept)
     frames = (plan.num_frames // plan.num_frame_groups, plan.num_frame_groups)
     places = math.prod(shape) // (shape[0] * plan.num_channels * plan.num_frames)
     sizes, order = {
@@ -132,7 +137,7 @@ def _mixing(
     }[channel_axis]
     whole = list(shape)
     whole[channel_axis] += plan.num_missing
-    return _basis(plan, device), _Layout(tuple(whole), (shape[0], *sizes), order)
+    return basis_of(plan, device), _Layout(tuple(whole), (shape[0], *sizes), order)
 
 
 class _Blend(torch.autograd.Function):
@@ -142,8 +147,7 @@ class _Blend(torch.autograd.Function):
     def forward(
         ctx: Any, z: Tensor, channel: Tensor, time: Tensor, basis: Tensor, layout: _Layout
     ) -> Tensor:
-        pairs = (channel[:, :, None] * time[:, None, :]).flatten(1)
-        mix = _matrices(pairs, basis)
+        mix = matrices(channel, time, basis)
         ctx.save_for_backward(z, channel, time, mix, basis)
         ctx.layout = layout
         return layout.map(torch.bmm(mix, layout.rows(z, mix)))
@@ -156,24 +160,33 @@ class _Blend(torch.autograd.Function):
         dz = layout.map(torch.bmm(mix.mT, dy))
         if not any(ctx.needs_input_grad[1:3]):
             return dz, None, None, None, None
-        pairs = _weights_of(torch.bmm(dy, layout.rows(z, mix).mT), basis, len(z))
-        pairs = pairs.view(len(z), channel.shape[1], time.shape[1])
-        d_channel = torch.bmm(pairs, time[:, :, None])[:, :, 0]
-        return dz, d_channel, torch.bmm(channel[:, None], pairs)[:, 0], None, None
+        products = torch.bmm(dy, layout.rows(z, mix).mT)
+        return dz, *gradients(products, channel, time, basis), None, None
 
 
-def _matrices(weights_NS: Tensor, basis: Tensor) -> Tensor:
+def matrices(channel: Tensor, time: Tensor, basis: Tensor) -> Tensor:
     """Return (N*P, G, G): for each clip and period its weights' sum of the basis (S, P, G, G)."""
-    return (weights_NS @ basis.flatten(1)).view(-1, *basis.shape[2:])
+    pairs = (channel[:, :, None] * time[:, None, :]).flatten(1)
+    return (pairs @ basis.flatten(1)).view(-1, *basis.shape[2:])
 
 
-def _weights_of(matrices: Tensor, basis: Tensor, num_clips: int) -> Tensor:
-    """Return (N, S), the transpose of `_matrices`."""
-    return matrices.view(num_clips, -1) @ basis.flatten(1).T
+def gradients(
+    products: Tensor, channel: Tensor, time: Tensor, basis: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return those of the weights, given the one of `matrices`."""
+    num_clips, num_channel = channel.shape
+    pairs = (products.view(num_clips, -1) @ basis.flatten(1).T).view(num_clips, num_channel, -1)
+    d_channel = torch.bmm(pairs, time[:, :, None])[:, :, 0]
+    return d_channel, torch.bmm(channel[:, None], pairs)[:, 0]
 
 
-def _basis(plan: CopyPlan, device: torch.device) -> Tensor:
-    """Return (S_channel * S_time, P, G, G), frames outside, G = G_time * G_channel."""
+@lru_cache(maxsize=512)
+def basis_of(plan: CopyPlan, device: torch.device) -> Tensor:
+    """What a layer's matrices are sums of, one for each pair of branches.
+
+    Returns:
+        (S_channel * S_time, P, G, G), frames outside, G = G_time * G_channel.
+    """
     channels = _sources("channel", plan.channel_factors, plan.channel_factors[-1])
     joint = torch.einsum("tpab,scd->stpacbd", _frames(plan), channels)
     num_groups = plan.num_frame_groups * plan.channel_factors[-1]

@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .copies import CopyPlan, blend_copies
 from .frames import kept_frames
+from .fused import normalise_and_blend
 from .gate import Gate, Look
 from .policy import Decision, Policy
 from .rebuild import Rebuild
@@ -158,9 +159,12 @@ class DynamicConv(nn.Module):
         """Compute the largest of the given branches of each axis, blend in the smaller ones."""
         num_clips = len(decision.channel)
         z = self._compute(x, channel[0], time[0], num_clips)
-        if self.rebuilds_after:
-            z = self._follow(z)
         num_frames = self._output_frames(x, num_clips)
+        if self.rebuilds_after:
+            done = self._follow_and_blend(z, decision, num_frames)
+            if done is not None:
+                return done
+            z = self._follow(z)
         y = self._fold(self._blend(self._unfold(z, num_clips), decision, channel, time, num_frames))
         return y if self.rebuilds_after else self._follow(y)
 
@@ -186,6 +190,19 @@ class DynamicConv(nn.Module):
             clips, decision.time, channel_axis=axis, size=num_frames, live=time
         )
         return rebuilt
+
+    def _follow_and_blend(self, z: Tensor, decision: Decision, num_frames: int) -> Tensor | None:
+        """Do all that follows the convolution in one pass, where there is one."""
+        if not self.training or self.rebuild_channel.kind != "copy" or self.stage.norm is None:
+            return None
+        act = None if self.stage.act is None else self._module(self.stage.act)
+        return normalise_and_blend(
+            z,
+            self._module(self.stage.norm),
+            act,
+            self._copy_plan(num_frames),
+            (decision.channel, decision.time),
+        )
 
     def _copy_plan(self, num_frames: int) -> CopyPlan:
         if self._plan is None or self._plan.num_frames != num_frames:

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 from torch import Tensor
 
+from ..compiled import compiled
 from .packed import rectify
 
 Array = npt.NDArray[np.float32]
@@ -28,9 +29,6 @@ Array = npt.NDArray[np.float32]
 NUM_COLOURS = 3
 NARROW = 32
 """Up to so many channels a whole line of pixels is summed at once, so that vectors are full."""
-
-# sums may be added up in any order, numbers that are none stay so
-_compiled = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
 def is_compiled(x: Tensor) -> bool:
@@ -160,7 +158,7 @@ def _compile_like(value: Any, x: Any) -> Any:
     return to_nearest_even
 
 
-@_compiled
+@compiled
 def _interleave(red: Any, green: Any, blue: Any, into: Any) -> None:
     num_frames, num_pixels = red.shape
     for t in range(num_frames):
@@ -171,7 +169,7 @@ def _interleave(red: Any, green: Any, blue: Any, into: Any) -> None:
             y[3 * n + 2] = _like(b[n], y[0])
 
 
-@_compiled
+@compiled
 def _add(into: Any, y: Any, factor: float, relu: bool) -> None:
     rows, times, pixels, groups, channels = into.shape
     scale = np.float32(factor)
@@ -187,7 +185,7 @@ def _add(into: Any, y: Any, factor: float, relu: bool) -> None:
                         written[c] = _like(least if total < least else total, written[c])
 
 
-@_compiled
+@compiled
 def _sum_lines(frame: Any, total: Any) -> None:
     """Add the pixels of (H, W, C') up in `total`, line by line."""
     height, width, channels = frame.shape
@@ -200,7 +198,7 @@ def _sum_lines(frame: Any, total: Any) -> None:
         total[n % channels] += line[n]
 
 
-@_compiled
+@compiled
 def _sum_pixels(frame: Any, stride: int, total: Any) -> None:
     """Add the pixels seen of (H, W, C') up in `total`, whose numbers are fetched for four."""
     height, width, channels = frame.shape
@@ -220,7 +218,7 @@ def _sum_pixels(frame: Any, stride: int, total: Any) -> None:
                 total[c] += _number(pixel[c])
 
 
-@_compiled
+@compiled
 def _sum_frame(frame: Any, stride: int, total: Any) -> None:
     if stride == 1 and frame.shape[2] <= NARROW:
         _sum_lines(frame, total)
@@ -228,13 +226,13 @@ def _sum_frame(frame: Any, stride: int, total: Any) -> None:
         _sum_pixels(frame, stride, total)
 
 
-@_compiled
+@compiled
 def _sum(data: Any, stride: int, sums: Any) -> None:
     for row in range(len(data)):
         _sum_frame(data[row], stride, sums[row])
 
 
-@_compiled
+@compiled
 def _average(data: Any, stride: int, shares: Any, mean: Any) -> None:
     total = np.empty(len(mean), np.float32)
     for row in range(len(data)):
@@ -244,7 +242,7 @@ def _average(data: Any, stride: int, shares: Any, mean: Any) -> None:
             mean[c] += shares[row] * total[c]
 
 
-@_compiled
+@compiled
 def _dot(a: Any, b: Any) -> Any:
     total = np.float32(0)
     for n in range(len(a)):
@@ -252,14 +250,14 @@ def _dot(a: Any, b: Any) -> Any:
     return total
 
 
-@_compiled
+@compiled
 def _normalise(centred: Any, eps: float, weight: Any, bias: Any) -> None:
     factor = np.float32(1 / math.sqrt(_dot(centred, centred) / len(centred) + eps))
     for d in range(len(centred)):
         centred[d] = centred[d] * factor * weight[d] + bias[d]
 
 
-@_compiled
+@compiled
 def _excite(
     seen: Any,
     squeeze: Any,
