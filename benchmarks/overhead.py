@@ -27,10 +27,10 @@ from typing import Any
 
 import yaml
 
-from harness.environment import processor
 from jobs.attempts import read_attempts
 from jobs.executor import Call
 from jobs.options import RayOptions, SlurmOptions
+from registry.bench.machine import processor
 
 NOTHING = "overhead_calls:nothing"
 NUM_LARGE = 10_000

@@ -27,9 +27,9 @@ from unittest.mock import patch
 import torch
 
 from harness.checkout import code_revision
-from harness.environment import processor
 from harness.options import option_value
 from registry._mmaction import import_mmaction
+from registry.bench.machine import processor
 from registry.optimiser import optimiser_settings
 from registry.recognizers.build import build, example_input
 from registry.tables import RECOGNIZERS

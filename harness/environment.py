@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
-PACKAGES = ("torch", "mmengine", "mmcv-lite", "mmaction2", "numpy", "vared-harness")
+from registry.bench.machine import processor
+
+PACKAGES = ("torch", "mmengine", "mmcv-lite", "mmaction2", "numpy", "numba", "vared-harness")
 
 
 def environment() -> dict[str, str]:
@@ -30,13 +31,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:  # a checkout on the path needs no installation
         return "not installed"
-
-
-def processor() -> str:
-    """Return the processor's name as the kernel gives it, else the architecture."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
