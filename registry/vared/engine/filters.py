@@ -9,7 +9,7 @@ Shape legend: as in `values`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .packed import Ending, Moves, Packed, rectify
-from .taps import Place, group_stride, places
+from .taps import Part, Taps, group_stride, parts
 from .values import Copies
 
 
@@ -96,7 +96,10 @@ class Filters:
 
     def reads_repeats(self, num_frames: int, repeats: int) -> bool:
         """Return whether it can read frames as groups of equal ones, one frame for each."""
-        return not self.in_time or (self.time[1] == 1 and num_frames % repeats == 0)
+        if not self.in_time:
+            return True
+        padding, dilation = self.time
+        return dilation == 1 and padding < self.weight.shape[2] and num_frames % repeats == 0
 
     def __call__(
         self,
@@ -133,18 +136,16 @@ class Filters:
         repeats: int,
     ) -> Tensor:
         """Convolve in time over frames that stand for `repeats` equal ones each: see `taps`."""
-        num_outputs = self._num_outputs(len(x_THWC) * repeats, stride)
-        # where outputs are fewer than places, each lies in one of its own
-        found = places(self.weight.shape[2], self.time[0], stride, repeats)[:num_outputs]
-        apart = group_stride(stride, repeats)
-        inside = ending
-        if len(found) > 1:
-            inside = replace(ending, relu=ending.relu and ending.add is None, add=None)
-        parts = [
-            self._run(rows, self._variant(cut, place), (apart, 0), inside)
-            for place, rows in _read(x_THWC, found, num_outputs, apart)
+        found = parts(self.weight.shape[2], self.time[0], stride, repeats, len(x_THWC))
+        time = (group_stride(stride, repeats), 0)
+        if len(found) == 1:
+            return self._run(x_THWC[found[0].rows], self._variant(cut, found[0].taps), time, ending)
+        inside = replace(ending, relu=ending.relu and ending.add is None, add=None)
+        outputs = [
+            self._run(x_THWC[part.rows], self._variant(cut, part.taps), time, inside)
+            for part in found
         ]
-        return parts[0] if len(parts) == 1 else _interleaved(parts, num_outputs, ending)
+        return _interleaved(found, outputs, ending)
 
     def _run(
         self,
@@ -178,8 +179,8 @@ class Filters:
             self.groups,
         )
 
-    def _variant(self, cut: Cut, place: Place | None = None) -> Packed:
-        key = (*cut.key, place and place.taps)
+    def _variant(self, cut: Cut, taps: Taps | None = None) -> Packed:
+        key = (*cut.key, taps)
         variant = self._variants.get(key)
         if variant is None:
             weight, bias = self.weight[: cut.kept], self.bias[: cut.kept]
@@ -187,8 +188,8 @@ class Filters:
                 weight, bias = _written(weight, cut.written), _written(bias, cut.written)
             if cut.copies is not None:
                 weight = _fold_copies(weight, cut.copies)
-            if place is not None:
-                weight = _fold_taps(weight, place)
+            if taps is not None:
+                weight = _fold_taps(weight, taps)
             dtype = self.weight.dtype
             variant = self._variants[key] = Packed(weight.to(dtype), bias.to(dtype))
         return variant
@@ -199,41 +200,15 @@ def _as_lines(x_THWC: Tensor) -> Tensor:
     return x_THWC.flatten(1, 2)[None]
 
 
-def _read(
-    x_THWC: Tensor, found: Sequence[Place], num_outputs: int, apart: int
-) -> Iterator[tuple[Place, Tensor]]:
-    """What the outputs of each place read, padding written down as frames of zeros."""
-    spans = []
-    for n, place in enumerate(found):
-        count = len(range(n, num_outputs, len(found)))
-        if count:
-            spans.append((place, place.first, place.first + (count - 1) * apart + place.num_taps))
-    before = max(0, -min(first for _, first, _ in spans))
-    after = max(0, max(end for *_, end in spans) - len(x_THWC))
-    if before or after:
-        x_THWC = _between_zeros(x_THWC, before, after)
-    for place, first, end in spans:
-        yield place, x_THWC[before + first : before + end]
-
-
-def _between_zeros(x_THWC: Tensor, before: int, after: int) -> Tensor:
-    """Write zero frames down on either side; `pad` would fill the rest with zeros, too."""
-    y = x_THWC.new_empty(before + len(x_THWC) + after, *x_THWC.shape[1:])
-    y[:before].zero_()
-    y[before : before + len(x_THWC)] = x_THWC
-    y[before + len(x_THWC) :].zero_()
-    return y
-
-
-def _interleaved(parts: Sequence[Tensor], num_outputs: int, ending: Ending) -> Tensor:
-    """Outputs of all places in the order of their frames."""
-    y = parts[0].new_empty(num_outputs, *parts[0].shape[1:])
-    for n, part in enumerate(parts):
-        into = y[n :: len(parts)]
+def _interleaved(found: Sequence[Part], outputs: Sequence[Tensor], ending: Ending) -> Tensor:
+    """All outputs in the order of their frames."""
+    y = outputs[0].new_empty(sum(map(len, outputs)), *outputs[0].shape[1:])
+    for part, output in zip(found, outputs, strict=True):
+        into = y[part.outputs]
         if ending.add is None:
-            into.copy_(part)
+            into.copy_(output)
         else:
-            torch.add(part, ending.add[n :: len(parts)], out=into)
+            torch.add(output, ending.add[part.outputs], out=into)
     return rectify(y) if ending.relu and ending.add is not None else y
 
 
@@ -275,11 +250,12 @@ def _written(parameter: Tensor, copies: Copies) -> Tensor:
     return rows.float() * copies.factor.view(-1, *[1] * (rows.dim() - 1))
 
 
-def _fold_taps(weight: Tensor, place: Place) -> Tensor:
-    """Add the taps that meet the same group of frames."""
-    shape = (*weight.shape[:2], place.num_taps, *weight.shape[3:])
-    taps = torch.tensor(place.taps, device=weight.device)
-    return weight.new_zeros(shape, dtype=torch.float32).index_add_(2, taps, weight.float())
+def _fold_taps(weight: Tensor, taps: Taps) -> Tensor:
+    """Add the taps that meet the same group of frames; leave out those that meet none."""
+    met = weight[:, :, taps.first : taps.first + len(taps.groups)].float()
+    groups = torch.tensor(taps.groups, device=weight.device)
+    folded = met.new_zeros(*met.shape[:2], taps.num_groups, *met.shape[3:])
+    return folded.index_add_(2, groups, met)
 
 
 def _spatial(sizes: Sequence[int]) -> tuple[int, int]:
