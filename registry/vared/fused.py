@@ -13,9 +13,8 @@ groups of frames and channels, L numbers of a group in one period of a clip.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .compiled import compiled
+from .compiled import compiled, dot
 from .copies import CopyPlan, basis_of, gradients, matrices
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
@@ -65,8 +64,7 @@ def _is_compiled(u: Tensor) -> bool:
     return is_plain and torch.get_num_threads() == 1 and not torch.is_autocast_enabled("cpu")
 
 
-@dataclass(frozen=True)
-class _Groups:
+class _Groups(NamedTuple):
     """Where the groups of a map lie in memory.
 
     Args:
@@ -120,16 +118,14 @@ class _Fused(torch.autograd.Function):
         relu: bool,
         plan: CopyPlan,
     ) -> Tensor:
-        running = (norm.running_mean, norm.running_var)
         # for its statistics; what it returns is written over
         y, mean, inverse_std = torch.native_batch_norm(
-            u, weight, bias, *running, True, norm.momentum, norm.eps
+            u, weight, bias, norm.running_mean, norm.running_var, True, norm.momentum, norm.eps
         )
         scale = weight * inverse_std
         affine = torch.stack([scale, bias - mean * scale])
-        basis = basis_of(plan, u.device)
-        mix = matrices(channel, time, basis)
-        ctx.save_for_backward(u, weight, *running, mean, inverse_std, channel, time, affine, mix)
+        mix = matrices(channel, time, basis_of(plan, u.device))
+        ctx.save_for_backward(u, weight, mean, inverse_std, channel, time, affine, mix)
         ctx.options = plan, relu, norm.eps
         _blend(*(_flat(u), *_numbers(affine, relu, mix, plan, u.shape), _flat(y)))
         return y
@@ -140,11 +136,12 @@ class _Fused(torch.autograd.Function):
         u, weight, *statistics, channel, time, affine, mix = ctx.saved_tensors
         plan, relu, eps = ctx.options
         dz, products = torch.empty_like(u), torch.empty_like(mix)
-        numbers = _numbers(affine, relu, mix, plan, u.shape)
         learns = any(ctx.needs_input_grad[3:5])
-        _unblend(*(_flat(u), *numbers, _flat(dy.contiguous()), _flat(dz), products.numpy(), learns))
+        numbers = _numbers(affine, relu, mix, plan, u.shape)
+        ends = (_flat(dy.contiguous()), _flat(dz), products.numpy(), learns)
+        _unblend(*(_flat(u), *numbers, *ends))
         du, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
-            dz, u, weight, *statistics, True, eps, ctx.needs_input_grad[:3]
+            dz, u, weight, None, None, *statistics, True, eps, ctx.needs_input_grad[:3]
         )
         of_gates: tuple[Tensor | None, ...] = (None, None)
         if learns:
@@ -155,13 +152,18 @@ class _Fused(torch.autograd.Function):
 def _numbers(
     affine: Tensor, relu: bool, mix: Tensor, plan: CopyPlan, shape: torch.Size
 ) -> tuple[Any, ...]:
-    """What the compiled passes need to make what is blended, and to find it."""
+    """What the compiled passes need to make what is blended, and to find it.
+
+    Returns:
+        Scale and shift of each number of a group of channels, the least that it can become, the
+        matrices, and, one by one since Numba is slow to know a tuple, where groups lie.
+    """
     each = affine.numpy().repeat(shape[-2] * shape[-1], 1)
     if plan.num_missing:
         each = np.pad(each, ((0, 0), (0, plan.num_missing * shape[-2] * shape[-1])))
     least = np.float32(0 if relu else -np.inf)
-    groups = vars(_groups(plan, shape)).values()
-    return each.reshape(2, plan.channel_factors[-1], -1), least, mix.numpy(), *groups
+    by_group = each.reshape(2, plan.channel_factors[-1], -1)
+    return by_group, least, mix.numpy(), *_groups(plan, shape)
 
 
 def _flat(x: Tensor) -> npt.NDArray[np.float32]:
@@ -181,16 +183,15 @@ def _gather(x: Any, start: int, run: int, next_run: int, into: Any) -> None:
 
 @compiled
 def _activate(
-    x: Any, start: int, run: int, next_run: int, affine: Any, group: int, least: Any, into: Any
+    x: Any, start: int, run: int, next_run: int, scale: Any, shift: Any, least: Any, into: Any
 ) -> None:
     """Gather what has been normalised and activated."""
     for first in range(0, len(into), run):
         part = into[first : first + run]
         read = x[start : start + len(part)]
-        scale = affine[0, group, first : first + run]
-        shift = affine[1, group, first : first + run]
+        a, b = scale[first : first + run], shift[first : first + run]
         for n in range(len(part)):
-            z = scale[n] * read[n] + shift[n]
+            z = a[n] * read[n] + b[n]
             part[n] = least if z < least else z
         start += next_run
 
@@ -203,12 +204,8 @@ def _sum(weights: Any, rows: Any, length: int, x: Any, start: int, run: int, nex
         into = x[start : start + end - first]
         if len(weights) == 4:  # a pass less for each
             a, b, c, d = weights
-            r0, r1, r2, r3 = (
-                rows[0, first:end],
-                rows[1, first:end],
-                rows[2, first:end],
-                rows[3, first:end],
-            )
+            r0, r1 = rows[0, first:end], rows[1, first:end]
+            r2, r3 = rows[2, first:end], rows[3, first:end]
             for n in range(len(into)):
                 into[n] = (a * r0[n] + b * r1[n]) + (c * r2[n] + d * r3[n])
         else:
@@ -222,20 +219,13 @@ def _sum(weights: Any, rows: Any, length: int, x: Any, start: int, run: int, nex
 
 @compiled
 def _mask(live: Any, least: Any, length: int, x: Any, start: int, run: int, next_run: int) -> None:
+    """Put zeros where an activation had none but its least to give."""
     for first in range(0, length, run):
         end = min(first + run, length)
         part, into = live[first:end], x[start : start + end - first]
         for n in range(len(into)):
             into[n] = into[n] if part[n] > least else np.float32(0)
         start += next_run
-
-
-@compiled
-def _dot(a: Any, b: Any) -> Any:
-    total = np.float32(0)
-    for n in range(len(a)):
-        total += a[n] * b[n]
-    return total
 
 
 @compiled
@@ -250,15 +240,16 @@ def _blend(
     next_run: int,
     y: Any,
 ) -> None:
-    num_groups, num_channel_groups = len(lengths), affine.shape[1]
-    z = np.zeros((num_groups, affine.shape[2]), np.float32)
-    for q in range(len(starts)):
+    scale, shift = affine[0], affine[1]
+    num_groups = len(lengths)
+    z = np.zeros((num_groups, scale.shape[1]), np.float32)
+    for q in range(len(mix)):
         for group in range(num_groups):
-            into = z[group, : lengths[group]]
-            channels = group % num_channel_groups
-            _activate(u, starts[q, group], run, next_run, affine, channels, least, into)
+            start, length, c = starts[q, group], lengths[group], group % len(scale)
+            _activate(u, start, run, next_run, scale[c], shift[c], least, z[group, :length])
         for group in range(num_groups):
-            _sum(mix[q, group], z, lengths[group], y, starts[q, group], run, next_run)
+            start, length = starts[q, group], lengths[group]
+            _sum(mix[q, group], z, length, y, start, run, next_run)
 
 
 @compiled
@@ -276,20 +267,21 @@ def _unblend(
     products: Any,
     learns: bool,
 ) -> None:
-    num_groups, num_channel_groups = len(lengths), affine.shape[1]
-    z = np.zeros((num_groups, affine.shape[2]), np.float32)
+    """Gradients of what was blended, and, where gates learn, of the matrices."""
+    scale, shift = affine[0], affine[1]
+    num_groups = len(lengths)
+    z = np.zeros((num_groups, scale.shape[1]), np.float32)
     d = np.zeros_like(z)
-    for q in range(len(starts)):
+    for q in range(len(mix)):
         for group in range(num_groups):
-            length, start = lengths[group], starts[q, group]
-            channels = group % num_channel_groups
-            _activate(u, start, run, next_run, affine, channels, least, z[group, :length])
+            start, length, c = starts[q, group], lengths[group], group % len(scale)
+            _activate(u, start, run, next_run, scale[c], shift[c], least, z[group, :length])
             _gather(dy, start, run, next_run, d[group, :length])
         back = mix[q].T.copy()
         for group in range(num_groups):
             if learns:
                 for source in range(num_groups):
-                    products[q, group, source] = _dot(d[group], z[source])
-            length, start = lengths[group], starts[q, group]
+                    products[q, group, source] = dot(d[group], z[source])
+            start, length = starts[q, group], lengths[group]
             _sum(back[group], d, length, dz, start, run, next_run)
             _mask(z[group], least, length, dz, start, run, next_run)

@@ -21,7 +21,7 @@ from numba import types
 from numba.extending import overload
 from torch import Tensor
 
-from ..compiled import compiled
+from ..compiled import compiled, dot
 from .packed import rectify
 
 Array = npt.NDArray[np.float32]
@@ -243,16 +243,8 @@ def _average(data: Any, stride: int, shares: Any, mean: Any) -> None:
 
 
 @compiled
-def _dot(a: Any, b: Any) -> Any:
-    total = np.float32(0)
-    for n in range(len(a)):
-        total += a[n] * b[n]
-    return total
-
-
-@compiled
 def _normalise(centred: Any, eps: float, weight: Any, bias: Any) -> None:
-    factor = np.float32(1 / math.sqrt(_dot(centred, centred) / len(centred) + eps))
+    factor = np.float32(1 / math.sqrt(dot(centred, centred) / len(centred) + eps))
     for d in range(len(centred)):
         centred[d] = centred[d] * factor * weight[d] + bias[d]
 
@@ -271,7 +263,7 @@ def _excite(
 ) -> Any:
     hidden = np.empty(len(squeeze), np.float32)
     for d in range(len(hidden)):
-        hidden[d] = _dot(squeeze[d], seen) + squeeze_bias[d]
+        hidden[d] = dot(squeeze[d], seen) + squeeze_bias[d]
     if norm_size > 0:
         for start in range(0, len(hidden), norm_size):
             gate = slice(start, start + norm_size)
@@ -280,5 +272,5 @@ def _excite(
         hidden[d] = math.tanh(hidden[d])
     u = np.empty(len(bias), np.float32)
     for s in range(len(u)):
-        u[s] = max(math.tanh(_dot(weight[s], hidden) + bias[s]), 0)
+        u[s] = max(math.tanh(dot(weight[s], hidden) + bias[s]), 0)
     return u
