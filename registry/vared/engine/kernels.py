@@ -39,14 +39,9 @@ def is_compiled(x: Tensor) -> bool:
 def channels_last(x_TCHW: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a clip, frames first in any memory layout, as (T, H, W, C), contiguous."""
     num_frames, channels, height, width = x_TCHW.shape
-    if (
-        channels != NUM_COLOURS
-        or x_TCHW.dtype != torch.float32
-        or x_TCHW.stride()[2:] != (width, 1)
-    ):
-        return x_TCHW.permute(0, 2, 3, 1).to(dtype).contiguous()
     y = torch.empty(num_frames, height, width, channels, dtype=dtype, device=x_TCHW.device)
-    if not is_compiled(y):
+    has_lines = x_TCHW.stride()[2:] == (width, 1) and x_TCHW.dtype == torch.float32
+    if not (has_lines and channels == NUM_COLOURS and is_compiled(y)):
         return y.copy_(x_TCHW.permute(0, 2, 3, 1))
     planes = x_TCHW.flatten(2).numpy()
     _interleave(planes[:, 0], planes[:, 1], planes[:, 2], _array(y).reshape(num_frames, -1))
