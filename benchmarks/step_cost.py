@@ -49,6 +49,10 @@ def as_it_is(z: torch.Tensor, *_: Any) -> torch.Tensor:
     return z
 
 
+def not_at_once(*_: Any) -> None:
+    """Let normalisation and activation run by themselves."""
+
+
 def nothing_seen(_: Any, x_NCTHW: torch.Tensor) -> torch.Tensor:
     """Stand in for what a gate sees."""
     return x_NCTHW.new_zeros(x_NCTHW.shape[:2])
@@ -60,15 +64,18 @@ def all_open(gate: Any, seen: torch.Tensor, watches: bool = False) -> tuple[torc
     return channel, time, torch.cat([channel, time], 1)
 
 
-BLEND: Part = ("registry.vared.dynamic.blend_copies", as_it_is)
+BLEND: tuple[Part, ...] = (
+    ("registry.vared.dynamic.normalise_and_blend", not_at_once),
+    ("registry.vared.dynamic.blend_copies", as_it_is),
+)
 LOOK: Part = ("registry.vared.gate.Look.forward", nothing_seen)
 GATE: Part = ("registry.vared.gate.Gate.forward", all_open)
 PARTS: dict[str, tuple[Part, ...]] = {
     "learning": (),
-    "without blending": (BLEND,),
+    "without blending": BLEND,
     "without what gates see": (LOOK,),
     "without gates": (GATE,),
-    "without all three": (BLEND, LOOK, GATE),
+    "without all three": (*BLEND, LOOK, GATE),
 }
 
 

@@ -17,6 +17,7 @@ from registry.vared.engine.filters import Cut, Filters
 from registry.vared.engine.maxima import maxima
 from registry.vared.engine.packed import Ending, rectify
 from registry.vared.engine.shift import shifted, shifts_groups
+from registry.vared.engine.taps import FEW_GROUPS
 from registry.vared.engine.values import Copies, Value
 
 REPEATS = st.sampled_from([1, 2, 4])
@@ -33,7 +34,7 @@ def images(x_THWC: Tensor) -> Tensor:
 def test_taps_on_groups_of_frames_are_those_on_the_frames(data: st.DataObject) -> None:
     size, repeats, step = data.draw(st.integers(2, 5)), data.draw(REPEATS), data.draw(STEPS)
     padding, stride = data.draw(st.integers(0, size // 2)), data.draw(st.integers(1, 3))
-    rows = data.draw(st.integers(size, 6))
+    rows = data.draw(st.integers(size, 9))
     adds, relu = data.draw(st.booleans()), data.draw(st.booleans())
     torch.manual_seed(data.draw(st.integers(0, 99)))
     conv = nn.Conv3d(3, 5, (size, 3, 3), (stride, 1, 1), (padding, 1, 1))
@@ -48,10 +49,10 @@ def test_taps_on_groups_of_frames_are_those_on_the_frames(data: st.DataObject) -
         assert filters.reads_repeats(len(whole), repeats)
         y = filters(x_THWC, Cut(5), Ending(relu, add), step=step, repeats=repeats)
         torch.testing.assert_close(y, expected.relu() if relu else expected, rtol=1e-5, atol=1e-5)
-    # taps of one group are one, and those that meet padding are none
-    assert filters.macs <= y.numel() * 3 * 9 * size
+    # taps of one group are one, and of few groups those that meet padding are none
     if size == 3 and padding == 1 and stride == step == 1 and repeats == 2:
-        assert filters.macs == y[0].numel() * 3 * 9 * (2 * len(y) - 2)
+        taps = 2 * len(y) - 2 if rows <= FEW_GROUPS else 2 * (len(y) + 2)
+        assert filters.macs == y[0].numel() * 3 * 9 * taps
 
 
 def test_a_sum_reaches_an_output_that_is_alone() -> None:

@@ -137,15 +137,17 @@ class Filters:
     ) -> Tensor:
         """Convolve in time over frames that stand for `repeats` equal ones each: see `taps`."""
         found = parts(self.weight.shape[2], self.time[0], stride, repeats, len(x_THWC))
-        time = (group_stride(stride, repeats), 0)
-        if len(found) == 1:
-            return self._run(x_THWC[found[0].rows], self._variant(cut, found[0].taps), time, ending)
-        inside = replace(ending, relu=ending.relu and ending.add is None, add=None)
+        apart, is_whole = group_stride(stride, repeats), len(found) == 1 and not found[0].padding
+        inside = ending
+        if not is_whole:
+            inside = replace(ending, relu=ending.relu and ending.add is None, add=None)
         outputs = [
-            self._run(x_THWC[part.rows], self._variant(cut, part.taps), time, inside)
+            self._run(
+                x_THWC[part.rows], self._variant(cut, part.taps), (apart, part.padding), inside
+            )[part.made]
             for part in found
         ]
-        return _interleaved(found, outputs, ending)
+        return outputs[0] if is_whole else _interleaved(found, outputs, ending)
 
     def _run(
         self,
