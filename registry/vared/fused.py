@@ -183,17 +183,17 @@ def _gather(x: Any, start: int, run: int, next_run: int, into: Any) -> None:
 
 @compiled
 def _activate(
-    x: Any, start: int, run: int, next_run: int, scale: Any, shift: Any, least: Any, into: Any
+    u: Any, affine: Any, least: Any, starts: Any, lengths: Any, run: int, next_run: int, z: Any
 ) -> None:
-    """Gather what has been normalised and activated."""
-    for first in range(0, len(into), run):
-        part = into[first : first + run]
-        read = x[start : start + len(part)]
-        a, b = scale[first : first + run], shift[first : first + run]
-        for n in range(len(part)):
-            z = a[n] * read[n] + b[n]
-            part[n] = least if z < least else z
-        start += next_run
+    """Gather the groups of one period as they are once normalised and activated."""
+    scale, shift = affine[0], affine[1]
+    for group in range(len(lengths)):
+        into, c = z[group, : lengths[group]], group % len(scale)
+        _gather(u, starts[group], run, next_run, into)
+        a, b = scale[c], shift[c]
+        for n in range(len(into)):
+            value = a[n] * into[n] + b[n]
+            into[n] = least if value < least else value
 
 
 @compiled
@@ -240,13 +240,10 @@ def _blend(
     next_run: int,
     y: Any,
 ) -> None:
-    scale, shift = affine[0], affine[1]
     num_groups = len(lengths)
-    z = np.zeros((num_groups, scale.shape[1]), np.float32)
+    z = np.zeros((num_groups, affine.shape[2]), np.float32)
     for q in range(len(mix)):
-        for group in range(num_groups):
-            start, length, c = starts[q, group], lengths[group], group % len(scale)
-            _activate(u, start, run, next_run, scale[c], shift[c], least, z[group, :length])
+        _activate(u, affine, least, starts[q], lengths, run, next_run, z)
         for group in range(num_groups):
             start, length = starts[q, group], lengths[group]
             _sum(mix[q, group], z, length, y, start, run, next_run)
@@ -268,15 +265,13 @@ def _unblend(
     learns: bool,
 ) -> None:
     """Gradients of what was blended, and, where gates learn, of the matrices."""
-    scale, shift = affine[0], affine[1]
     num_groups = len(lengths)
-    z = np.zeros((num_groups, scale.shape[1]), np.float32)
+    z = np.zeros((num_groups, affine.shape[2]), np.float32)
     d = np.zeros_like(z)
     for q in range(len(mix)):
+        _activate(u, affine, least, starts[q], lengths, run, next_run, z)
         for group in range(num_groups):
-            start, length, c = starts[q, group], lengths[group], group % len(scale)
-            _activate(u, start, run, next_run, scale[c], shift[c], least, z[group, :length])
-            _gather(dy, start, run, next_run, d[group, :length])
+            _gather(dy, starts[q, group], run, next_run, d[group, : lengths[group]])
         back = mix[q].T.copy()
         for group in range(num_groups):
             if learns:

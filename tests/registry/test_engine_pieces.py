@@ -225,3 +225,13 @@ def test_sums_of_frames_are_those_of_the_pixels_seen(data: st.DataObject) -> Non
     shares = torch.rand(len(x))
     mean = torch.from_numpy(kernels.clip_mean(x, stride, shares.numpy()))
     torch.testing.assert_close(mean, shares @ expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_compiled_pass_is_what_its_source_says(dtype: torch.dtype) -> None:
+    """Python runs the same loops, a number at a time."""
+    into, y = torch.randn(1, 2, 3, 1, 2).to(dtype), torch.randn(1, 3, 2).to(dtype)
+    read = into.clone()
+    kernels._add.py_func(kernels._array(read), kernels._array(y), 1.0, True)
+    kernels.add_(into, y, 1.0, relu=True)
+    torch.testing.assert_close(into, read)

@@ -5,8 +5,7 @@ neighbouring columns taken as k times the channels, vectors are full: the filter
 j strides to the right of that for the first, in a filter that is wider by k - 1 strides. Bfloat16
 is multiplied in pairs of input channels, and the third of three is paired with nothing: with two
 columns taken as one of six channels, all are. Both lie in memory as before. Exact; it pays where
-a convolution has few channels, as SlowFast's fast pathway (measured there: a quarter less time for
-the stem, and again a quarter in bfloat16 for pairs of columns; a fifth for filters of 3 x 3).
+a convolution has few channels, as in SlowFast's fast pathway.
 """
 
 from __future__ import annotations

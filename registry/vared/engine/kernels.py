@@ -124,12 +124,16 @@ def _array(x: Tensor) -> npt.NDArray[Any]:
 
 def _number(x: Any) -> Any:
     """A number of a map, as float32."""
-    raise NotImplementedError
+    return _compile_number(_type_of(x))(x)
 
 
 def _like(value: Any, x: Any) -> Any:
     """A float32 in the type of a number of a map."""
-    raise NotImplementedError
+    return _compile_like(_type_of(value), _type_of(x))(value, x)
+
+
+def _type_of(x: Any) -> Any:
+    return types.uint16 if isinstance(x, np.uint16) else types.float32
 
 
 @overload(_number, strict=False)
