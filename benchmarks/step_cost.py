@@ -9,7 +9,8 @@ learn, are forced full, and rest. Process time, because desk machines are shared
 is the step's own. The step is the recipe's: loss, backward, AdamW in its groups. Memory is the most
 bytes of tensors alive at a time, as torch's profiler sees allocations, above what is there before
 the step. `--parts` times the learning step with parts of the method taken out by turns instead;
-what is left is not VA-RED2, and says only what those parts take.
+what is left is not VA-RED2, and says only what those parts take. The last of them is what the dense
+step would take if it had the compiled normalisation too, and a few calls more.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from registry.bench.machine import processor
 from registry.optimiser import optimiser_settings
 from registry.recognizers.build import build, example_input
 from registry.tables import RECOGNIZERS
+from registry.vared.copies import CopyPlan
+from registry.vared.fused import normalise_and_blend
 from registry.vared.recognizer import adapt
 from registry.vared.settings import VaRedSettings
 
@@ -44,13 +47,20 @@ Part = tuple[str, Callable[..., Any]]
 """What stands in for a function of the method, by its path."""
 
 
-def as_it_is(z: torch.Tensor, *_: Any) -> torch.Tensor:
-    """Stand in for blending."""
-    return z
+def never(*_: Any) -> bool:
+    """Let a gate decide by itself, in PyTorch's operations."""
+    return False
 
 
 def not_at_once(*_: Any) -> None:
-    """Let normalisation and activation run by themselves."""
+    """Let normalisation, activation and blend run one by one, in PyTorch's operations."""
+
+
+def unblended(u: torch.Tensor, norm: Any, act: Any, plan: CopyPlan, _: Any) -> torch.Tensor | None:
+    """Normalise and activate in the compiled pass, and blend nothing."""
+    single = CopyPlan((1,), (1,), plan.num_channels, plan.num_frames, mirrored=False)
+    ones = u.new_ones(len(u) if u.dim() == 5 else len(u) // plan.num_frames, 1)
+    return normalise_and_blend(u, norm, act, single, (ones, ones))
 
 
 def nothing_seen(_: Any, x_NCTHW: torch.Tensor) -> torch.Tensor:
@@ -64,18 +74,20 @@ def all_open(gate: Any, seen: torch.Tensor, watches: bool = False) -> tuple[torc
     return channel, time, torch.cat([channel, time], 1)
 
 
-BLEND: tuple[Part, ...] = (
-    ("registry.vared.dynamic.normalise_and_blend", not_at_once),
-    ("registry.vared.dynamic.blend_copies", as_it_is),
+APART: Part = ("registry.vared.dynamic.is_fused_gate", never)
+NO_PASS: Part = ("registry.vared.dynamic.normalise_and_blend", not_at_once)
+NO_BLEND: Part = ("registry.vared.dynamic.normalise_and_blend", unblended)
+NO_GATES: tuple[Part, ...] = (
+    APART,
+    ("registry.vared.gate.Look.forward", nothing_seen),
+    ("registry.vared.gate.Gate.forward", all_open),
 )
-LOOK: Part = ("registry.vared.gate.Look.forward", nothing_seen)
-GATE: Part = ("registry.vared.gate.Gate.forward", all_open)
 PARTS: dict[str, tuple[Part, ...]] = {
     "learning": (),
-    "without blending": BLEND,
-    "without what gates see": (LOOK,),
-    "without gates": (GATE,),
-    "without all three": (*BLEND, LOOK, GATE),
+    "gates apart": (APART,),
+    "no compiled pass": (APART, NO_PASS),
+    "without gates": NO_GATES,
+    "without gates and blend": (*NO_GATES, NO_BLEND),
 }
 
 

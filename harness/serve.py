@@ -30,6 +30,11 @@ START_S = 180.0
 
 END_S = 10.0
 POLL_S = 0.2
+# nothing is told of how its pages are used, and there is nothing for it to run
+MLFLOW_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
 TYPES = {
     ".html": "text/html",
     ".csv": "text/csv",
@@ -183,7 +188,7 @@ def _mlflow(
                 [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
                 + ["--host", HOST, "--port", str(port), "--workers", "1"],
                 cwd=folder,
-                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                env=os.environ | MLFLOW_SETTINGS,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
-# sums may be added up in any order, numbers that are none stay so
-compiled = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+Array = npt.NDArray[np.float32]
+
+_SOURCES = ("compiled.py", "engine/kernels.py", "fused/*.py")
+
+
+def _digest_of_sources() -> str:
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in _SOURCES for path in here.glob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+_DIGEST = _digest_of_sources()
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function when it is first called with such arguments, and keep what came out."""
+    # Numba would take what it kept although something that the function calls, and that is part of
+    # it, has changed in another file. It names the file by this:
+    function.__qualname__ += f"_{_DIGEST}"
+    # sums may be added up in any order, numbers that are none stay so
+    fastmath = {"reassoc", "contract", "nsz"}
+    return njit(cache=True, error_model="numpy", fastmath=fastmath)(function)
 
 
 @compiled
@@ -18,3 +44,10 @@ def dot(a: Any, b: Any) -> Any:
     for n in range(len(a)):
         total += a[n] * b[n]
     return total
+
+
+@compiled
+def add_scaled(factor: Any, x: Any, into: Any) -> None:
+    """Add a vector times a number to another, in place."""
+    for n in range(len(into)):
+        into[n] += factor * x[n]

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .copies import CopyPlan, blend_copies
 from .frames import kept_frames
-from .fused import normalise_and_blend
+from .fused import decide_and_blend, is_fused, is_fused_gate, normalise_and_blend
 from .gate import Gate, Look
 from .policy import Decision, Policy
 from .rebuild import Rebuild
@@ -93,10 +93,15 @@ class DynamicConv(nn.Module):
         self.rebuild_time = rebuild_time
         self.rebuilds_after = settings.placement == "after"
         self.hardens = settings.weights == "hard"
+        self.shares_looks = settings.gate_sees == "block"
         self._plan: CopyPlan | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output in full shape, blended or skipped by each clip's route."""
+        if self.training and self._decides_alone:
+            done = self._at_once(x)
+            if done is not None:
+                return done
         decision = self._decide(x)
         self.policy.decisions[self.index] = decision
         if self.policy.full:
@@ -104,6 +109,28 @@ class DynamicConv(nn.Module):
         if self.training or not self.policy.skip:
             return self._run(x, decision, *(tuple(range(n)) for n in self.gate.num_branches))
         return self._skip(x, decision)
+
+    @property
+    def _decides_alone(self) -> bool:
+        """Whether the gate's weights are all that there is to a decision."""
+        policy = self.policy
+        is_hardened = self.hardens and policy.frozen
+        return not (policy.full or policy.routes is not None or self.shares_looks or is_hardened)
+
+    def _at_once(self, x: Tensor) -> Tensor | None:
+        """Decide, and do all that follows the convolution, in one pass, where there is one."""
+        if not (self._blends_copies and self.look.input == "mean" and is_fused_gate(self.gate)):
+            return None
+        num_clips = len(x) if x.dim() == 5 else self.policy.num_clips
+        norm, act = self._norm, self._activation
+        plan = self._copy_plan(self._output_frames(x, num_clips))
+        if not is_fused(x, norm, act, plan):
+            return None
+        z = self._compute(x, 0, 0)
+        stride, learns = self.look.stride_of(x), not self.policy.frozen
+        y, *weights = decide_and_blend(x, z, self.gate, norm, act, plan, stride, learns=learns)
+        self.policy.decisions[self.index] = Decision(*weights)
+        return y
 
     def _decide(self, x: Tensor) -> Decision:
         # clips that gates at rest see are judged by what was seen before
@@ -193,16 +220,28 @@ class DynamicConv(nn.Module):
 
     def _follow_and_blend(self, z: Tensor, decision: Decision, num_frames: int) -> Tensor | None:
         """Do all that follows the convolution in one pass, where there is one."""
-        if not self.training or self.rebuild_channel.kind != "copy" or self.stage.norm is None:
+        if not (self.training and self._blends_copies):
             return None
-        act = None if self.stage.act is None else self._module(self.stage.act)
         return normalise_and_blend(
             z,
-            self._module(self.stage.norm),
-            act,
+            self._norm,
+            self._activation,
             self._copy_plan(num_frames),
             (decision.channel, decision.time),
         )
+
+    @property
+    def _blends_copies(self) -> bool:
+        """Whether what is normalised and activated is blended, and by copies."""
+        return self.rebuild_channel.kind == "copy" and self.rebuilds_after
+
+    @property
+    def _norm(self) -> Any:
+        return None if self.stage.norm is None else self._module(self.stage.norm)
+
+    @property
+    def _activation(self) -> Any:
+        return None if self.stage.act is None else self._module(self.stage.act)
 
     def _copy_plan(self, num_frames: int) -> CopyPlan:
         if self._plan is None or self._plan.num_frames != num_frames:
@@ -247,11 +286,9 @@ class DynamicConv(nn.Module):
 
     def _follow(self, z: Tensor) -> Tensor:
         """Apply normalisation (sliced to the channels there are) and activation."""
-        if self.stage.norm is not None:
-            z = _sliced_norm(self._module(self.stage.norm), z)
-        if self.stage.act is not None:
-            z = self._module(self.stage.act)(z)
-        return z
+        norm, act = self._norm, self._activation
+        z = z if norm is None else _sliced_norm(norm, z)
+        return z if act is None else act(z)
 
     def _module(self, name: str) -> Any:
         # looked up at each call: SyncBN conversion and the like replace modules after surgery

@@ -118,10 +118,14 @@ class Look(nn.Module):
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """Return (N, `gate_inputs`)."""
-        stride = pooling_stride(self.stride, x_NCTHW.shape[1], *x_NCTHW.shape[-2:])
+        stride = self.stride_of(x_NCTHW)
         # a slice of all would cost a copy of the gradient
         seen = x_NCTHW if stride == 1 else x_NCTHW[..., ::stride, ::stride]
         return pool(seen, self.input)
+
+    def stride_of(self, x: Tensor) -> int:
+        """Return from which row and column of a map, (N, C, ..., H, W), to the next it looks."""
+        return pooling_stride(self.stride, x.shape[1], *x.shape[-2:])
 
 
 class Gate(nn.Module):

@@ -117,6 +117,7 @@ def test_both_end_together_and_leave_nothing(runs: Path) -> None:
     with serving(runs, "--port", "0") as (process, lines):
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
+        assert all(child.environ()["MLFLOW_DISABLE_TELEMETRY"] == "true" for child in children)
         url = address(lines, "MLflow")
         assert "MLflow" in get(url)[1]
         assert "MLflow" in get(f"{address(lines, 'Report')}mlflow")[1]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -20,7 +18,6 @@ from registry.vared.controller import BudgetHook, Controller
 from registry.vared.copies import CopyPlan, blend_copies
 from registry.vared.cost import CostTable, LayerCost
 from registry.vared.frames import kept_frames, mirrors
-from registry.vared.fused import normalise_and_blend
 from registry.vared.gate import ALL_OFF_WEIGHT, Gate, Look
 from registry.vared.information import mutual_information, route_information
 from registry.vared.loss import AdaptiveLoss
@@ -139,97 +136,6 @@ def test_copies_blended_at_once_follow_the_formula_forward_and_back(
     gradients = torch.autograd.grad((y * wanted).sum(), inputs)
     expected_gradients = torch.autograd.grad((expected * wanted).sum(), inputs)
     torch.testing.assert_close(gradients, expected_gradients, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("is_3d", [False, True])
-@settings(max_examples=60, deadline=None)
-@given(
-    factors=st.tuples(*[st.sampled_from([(1,), (1, 2), (1, 2, 4)])] * 2),
-    groups=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    missing=st.integers(0, 1),
-    mirrored=st.booleans(),
-    activates=st.booleans(),
-    learns=st.booleans(),
-    seed=st.integers(0, 999),
-)
-def test_what_is_done_in_one_pass_is_normalisation_then_activation_then_the_blend(
-    is_3d: bool,
-    factors: tuple[tuple[int, ...], tuple[int, ...]],
-    groups: tuple[int, int],
-    missing: int,
-    mirrored: bool,
-    activates: bool,
-    learns: bool,
-    seed: int,
-) -> None:
-    torch.manual_seed(seed)
-    channels, frames = (num * chosen[-1] for num, chosen in zip(groups, factors, strict=True))
-    if factors[0] == (1, 2):
-        channels = max(1, channels - missing)
-    plan = CopyPlan(*factors, channels, frames, mirrors(frames, factors[1][-1], mirrored))
-    shape = (3, channels, frames, 3, 2) if is_3d else (3 * frames, channels, 3, 2)
-    u = torch.randn(shape, requires_grad=True)
-    weights = [torch.rand(3, len(chosen), requires_grad=learns) for chosen in factors]
-    make = nn.BatchNorm3d if is_3d else nn.BatchNorm2d
-    norms = make(channels), make(channels)
-    for parameter, other in zip(norms[0].parameters(), norms[1].parameters(), strict=True):
-        nn.init.uniform_(parameter, -1, 1)
-        other.data.copy_(parameter.data)
-    act = nn.ReLU(inplace=True) if activates else None
-    with one_thread():
-        y = normalise_and_blend(u, norms[0], act, plan, (weights[0], weights[1]))
-    assert y is not None
-    z = norms[1](u)
-    z = z.relu() if activates else z
-    clips = z if is_3d else z.view(3, frames, *z.shape[1:])
-    expected = blend_copies(clips, plan, (weights[0], weights[1]), 1 if is_3d else 2)
-    assert expected is not None
-    expected = expected.view(shape)
-    torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
-    for buffer, other in zip(norms[0].buffers(), norms[1].buffers(), strict=True):
-        torch.testing.assert_close(buffer, other)
-    wanted = torch.randn_like(y)
-    inputs = [u, *(weights if learns else [])]
-    found = torch.autograd.grad(y, [*inputs, *norms[0].parameters()], wanted)
-    gradients = torch.autograd.grad(expected, [*inputs, *norms[1].parameters()], wanted)
-    torch.testing.assert_close(found, gradients, atol=1e-4, rtol=1e-4)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_layers_that_one_pass_is_not_for_are_left_as_they_were() -> None:
-    plan = CopyPlan((1, 2), (1, 2), 4, 2, False)
-    weights, u = (torch.rand(1, 2), torch.rand(1, 2)), torch.randn(2, 4, 3, 3)
-    norm = nn.BatchNorm2d(4)
-    with one_thread():
-        assert normalise_and_blend(u, nn.SyncBatchNorm(4), nn.ReLU(), plan, weights) is None
-        assert normalise_and_blend(u, nn.GroupNorm(2, 4), nn.ReLU(), plan, weights) is None
-        assert normalise_and_blend(u, norm, nn.Sigmoid(), plan, weights) is None
-        assert normalise_and_blend(u.double(), norm, nn.ReLU(), plan, weights) is None
-        assert normalise_and_blend(u, norm.eval(), nn.ReLU(), plan, weights) is None
-    assert norm.num_batches_tracked == 0
-
-
-def test_a_step_keeps_no_map_for_the_blend() -> None:
-    """What a layer keeps for its backward is as much as the dense layer keeps."""
-    plan = CopyPlan((1, 2), (1, 2), 8, 4, False)
-    u = torch.randn(8, 8, 5, 5, requires_grad=True)
-    norm, sizes = nn.BatchNorm2d(8), []
-    weights = torch.rand(2, 2, requires_grad=True), torch.rand(2, 2, requires_grad=True)
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        sizes.append(tensor.numel())
-        return tensor
-
-    with one_thread(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        normalise_and_blend(u, norm, nn.ReLU(), plan, weights)
-    assert [size for size in sizes if size >= u.numel()] == [u.numel()]
 
 
 @pytest.mark.parametrize(

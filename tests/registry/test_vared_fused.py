@@ -1,0 +1,222 @@
+"""What follows a convolution in one operation: as gate, normalisation, ReLU and blend do it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from registry.vared.copies import CopyPlan, blend_copies
+from registry.vared.frames import mirrors
+from registry.vared.fused import decide_and_blend, is_fused, is_fused_gate, normalise_and_blend
+from registry.vared.gate import Gate, Look
+from registry.vared.settings import VaRedSettings
+
+NUM_CLIPS = 3
+Factors = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> CopyPlan:
+    """Blends of both axes, with a last group of channels that is a channel short or not."""
+    offers = st.sampled_from([(1,), (1, 2), (1, 2, 4)])
+    channel, time = draw(offers), draw(offers)
+    channels, frames = (draw(st.integers(1, 4)) * factors[-1] for factors in (channel, time))
+    if channel == (1, 2):
+        channels = max(1, channels - draw(st.integers(0, 1)))
+    return CopyPlan(channel, time, channels, frames, mirrors(frames, time[-1], draw(st.booleans())))
+
+
+def shape_of(plan: CopyPlan, channels: int, *sides: int, is_3d: bool) -> tuple[int, ...]:
+    frames = plan.num_frames
+    if is_3d:
+        return NUM_CLIPS, channels, frames, *sides
+    return NUM_CLIPS * frames, channels, *sides
+
+
+def two_norms(channels: int, *, is_3d: bool) -> tuple[Any, Any]:
+    """The same batch normalisation twice, with drawn parameters."""
+    make = nn.BatchNorm3d if is_3d else nn.BatchNorm2d
+    norms = make(channels), make(channels)
+    for parameter, other in zip(norms[0].parameters(), norms[1].parameters(), strict=True):
+        nn.init.uniform_(parameter, -1, 1)
+        other.data.copy_(parameter.data)
+    return norms
+
+
+def step_by_step(
+    u: Tensor, norm: Any, act: nn.Module | None, plan: CopyPlan, weights: Sequence[Tensor]
+) -> Tensor:
+    """The same in PyTorch's operations."""
+    z = u if norm is None else norm(u)
+    z = z if act is None else z.relu()
+    clips = z if z.dim() == 5 else z.view(NUM_CLIPS, plan.num_frames, *z.shape[1:])
+    blended = blend_copies(clips, plan, (weights[0], weights[1]), 1 if z.dim() == 5 else 2)
+    assert blended is not None
+    return blended.view(u.shape)
+
+
+def same_buffers(norms: tuple[Any, Any]) -> None:
+    for buffer, other in zip(norms[0].buffers(), norms[1].buffers(), strict=True):
+        torch.testing.assert_close(buffer, other)
+
+
+@pytest.mark.parametrize("is_3d", [False, True])
+@settings(max_examples=60, deadline=None)
+@given(
+    plan=plans(),
+    activates=st.booleans(),
+    learns=st.booleans(),
+    centre=st.sampled_from([0.0, 30.0]),
+    seed=st.integers(0, 999),
+)
+def test_one_pass_is_normalisation_then_activation_then_the_blend(
+    is_3d: bool, plan: CopyPlan, activates: bool, learns: bool, centre: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    # rows of more numbers than are summed at once, too
+    sides = (3, 2) if seed % 3 else (31, 23)
+    u = centre + torch.randn(shape_of(plan, plan.num_channels, *sides, is_3d=is_3d))
+    u.requires_grad_()
+    offers = (plan.channel_factors, plan.time_factors)
+    weights = [torch.rand(NUM_CLIPS, len(chosen), requires_grad=learns) for chosen in offers]
+    norms = two_norms(plan.num_channels, is_3d=is_3d)
+    act = nn.ReLU(inplace=True) if activates else None
+    y = normalise_and_blend(u, norms[0], act, plan, (weights[0], weights[1]))
+    assert y is not None
+    expected = step_by_step(u, norms[1], act, plan, weights)
+    torch.testing.assert_close(y, expected, atol=1e-4, rtol=1e-4)
+    same_buffers(norms)
+    wanted = torch.randn_like(y)
+    inputs = [u, *(weights if learns else [])]
+    found = torch.autograd.grad(y, [*inputs, *norms[0].parameters()], wanted)
+    gradients = torch.autograd.grad(expected, [*inputs, *norms[1].parameters()], wanted)
+    for gradient, other in zip(found, gradients, strict=True):
+        close_to_its_largest(gradient, other)
+
+
+def close_to_its_largest(found: Tensor, expected: Tensor) -> None:
+    """Equal to 1e-4 of the largest number: sums are added up in another order."""
+    scale = max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(found, expected, atol=1e-4 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("is_3d", [False, True])
+@settings(max_examples=60, deadline=None)
+@given(
+    plan=plans(),
+    normalises=st.booleans(),
+    activates=st.booleans(),
+    activation=st.sampled_from(["leak", "exact"]),
+    stride=st.integers(1, 3),
+    beta=st.sampled_from([-1.0, 0.0, 1.0]),
+    is_first=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_a_decision_in_the_same_pass_is_the_gates_own(
+    is_3d: bool,
+    plan: CopyPlan,
+    normalises: bool,
+    activates: bool,
+    activation: str,
+    stride: int,
+    beta: float,
+    is_first: bool,
+    seed: int,
+) -> None:
+    """Forward and back, with gradients from others who use the weights, as the loss does."""
+    torch.manual_seed(seed)
+    vared = VaRedSettings(activation=activation, gate_stride=stride)
+    x = torch.randn(shape_of(plan, 5, 4, 3, is_3d=is_3d), requires_grad=not is_first)
+    u = torch.randn(shape_of(plan, plan.num_channels, 3, 2, is_3d=is_3d), requires_grad=True)
+    num_branches = (len(plan.channel_factors), len(plan.time_factors))
+    gate, look = Gate(5, plan.num_frames, num_branches, vared), Look(vared)
+    for parameter in gate.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    with torch.no_grad():
+        gate.excite.bias += beta  # all branches of a few clips are closed, or open
+    norms = two_norms(plan.num_channels, is_3d=is_3d) if normalises else (None, None)
+    act = nn.ReLU(inplace=True) if activates else None
+    assert is_fused(x, norms[0], act, plan)
+    assert is_fused_gate(gate)
+    found = decide_and_blend(x, u, gate, norms[0], act, plan, stride, learns=True)
+    clips = x if is_3d else x.view(NUM_CLIPS, -1, *x.shape[1:]).transpose(1, 2)
+    channel, time, pre_activations = gate(look(clips))
+    blended = step_by_step(u, norms[1], act, plan, (channel, time))
+    expected = (blended, channel, time, pre_activations)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    if normalises:
+        same_buffers((norms[0], norms[1]))
+    wanted = [torch.randn_like(output) for output in expected[:3]]
+    inputs = [*([] if is_first else [x]), u, *gate.parameters()]
+    gradients = (
+        torch.autograd.grad(
+            sum((part * want).sum() for part, want in zip(outputs, wanted, strict=False)),
+            [*inputs, *([] if norm is None else norm.parameters())],
+        )
+        for outputs, norm in ((found, norms[0]), (expected, norms[1]))
+    )
+    for gradient, other in zip(*gradients, strict=True):
+        close_to_its_largest(gradient, other)
+
+
+def test_a_gate_at_rest_gets_no_gradient_and_gives_none() -> None:
+    plan = CopyPlan((1, 2), (1, 2), 4, 2, False)
+    gate = Gate(3, 2, (2, 2), VaRedSettings())
+    x, u = torch.randn(4, 3, 2, 2, requires_grad=True), torch.randn(4, 4, 2, 2, requires_grad=True)
+    norm = nn.BatchNorm2d(4)
+    y, channel, time, _ = decide_and_blend(x, u, gate, norm, None, plan, 1, learns=False)
+    assert not channel.requires_grad
+    assert not time.requires_grad
+    y.square().sum().backward()
+    assert x.grad is None
+    assert u.grad is not None
+    assert all(parameter.grad is None for parameter in gate.parameters())
+
+
+@pytest.mark.parametrize(
+    "choices", [{"gate_norm": "running"}, {"gate_norm": "batch"}, {"normalise": True}]
+)
+def test_gates_that_one_pass_is_not_for_are_told(choices: dict[str, Any]) -> None:
+    assert not is_fused_gate(Gate(3, 2, (2, 2), VaRedSettings(**choices)))
+
+
+def test_layers_that_one_pass_is_not_for_are_left_as_they_were() -> None:
+    plan = CopyPlan((1, 2), (1, 2), 4, 2, False)
+    weights, u = (torch.rand(1, 2), torch.rand(1, 2)), torch.randn(2, 4, 3, 3)
+    norm = nn.BatchNorm2d(4)
+    assert normalise_and_blend(u, nn.SyncBatchNorm(4), nn.ReLU(), plan, weights) is None
+    assert normalise_and_blend(u, nn.GroupNorm(2, 4), nn.ReLU(), plan, weights) is None
+    assert normalise_and_blend(u, norm, nn.Sigmoid(), plan, weights) is None
+    assert normalise_and_blend(u.double(), norm, nn.ReLU(), plan, weights) is None
+    assert normalise_and_blend(u, norm.eval(), nn.ReLU(), plan, weights) is None
+    assert norm.num_batches_tracked == 0
+
+
+def test_a_step_keeps_no_map_for_the_blend() -> None:
+    """What a layer keeps for its backward is as much as the dense layer keeps."""
+    plan = CopyPlan((1, 2), (1, 2), 8, 4, False)
+    u = torch.randn(8, 8, 5, 5, requires_grad=True)
+    norm, sizes = nn.BatchNorm2d(8), []
+    weights = torch.rand(2, 2, requires_grad=True), torch.rand(2, 2, requires_grad=True)
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        sizes.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        normalise_and_blend(u, norm, nn.ReLU(), plan, weights)
+    assert [size for size in sizes if size >= u.numel()] == [u.numel()]
