@@ -202,6 +202,7 @@ def test_layers_that_one_pass_is_not_for_are_left_as_they_were() -> None:
     assert normalise_and_blend(u, nn.GroupNorm(2, 4), nn.ReLU(), plan, weights) is None
     assert normalise_and_blend(u, norm, nn.Sigmoid(), plan, weights) is None
     assert normalise_and_blend(u.double(), norm, nn.ReLU(), plan, weights) is None
+    assert normalise_and_blend(u[:1], norm, nn.ReLU(), plan, weights) is None
     assert normalise_and_blend(u, norm.eval(), nn.ReLU(), plan, weights) is None
     assert norm.num_batches_tracked == 0
 

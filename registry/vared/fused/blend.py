@@ -77,11 +77,6 @@ def normalise_and_blend(
     rows: Any,
     weight: Any,
     bias: Any,
-    normalises: bool,
-    running_mean: Any,
-    running_variance: Any,
-    momentum: Any,
-    eps: Any,
     least: Any,
     channel: Any,
     time: Any,
@@ -91,19 +86,19 @@ def normalise_and_blend(
     run: int,
     next_run: int,
     num_channel_groups: int,
+    normalises: bool,
+    running_mean: Any,
+    running_variance: Any,
+    momentum: float,
+    eps: float,
     y: Any,
 ) -> Any:
     """Put into `y` what normalisation, activation and blend make of a map.
 
     Args:
         rows: (R, K), what the convolution made.
-        weight: Of the batch normalisation, as the next six.
-        bias: See above.
-        normalises: Whether there is one: else weights are ones, biases zeros.
-        running_mean: Taken on by a step, as is the next.
-        running_variance: See above.
-        momentum: See above.
-        eps: See above.
+        weight: Of the batch normalisation; ones where there is none.
+        bias: Likewise; zeros where there is none.
         least: The least that the activation gives.
         channel: (N, S_channel), weights of a gate.
         time: (N, S_time).
@@ -113,6 +108,11 @@ def normalise_and_blend(
         run: See above.
         next_run: See above.
         num_channel_groups: See above.
+        normalises: Whether there is a normalisation.
+        running_mean: Of it, as the next three; taken on by a step, as is the next.
+        running_variance: See above.
+        momentum: See above.
+        eps: See above.
         y: (R, K).
 
     Returns:
@@ -142,8 +142,6 @@ def unblend_and_unnormalise(
     rows: Any,
     weight: Any,
     bias: Any,
-    found: Any,
-    mix: Any,
     least: Any,
     channel: Any,
     time: Any,
@@ -154,6 +152,8 @@ def unblend_and_unnormalise(
     next_run: int,
     num_channel_groups: int,
     normalises: bool,
+    found: Any,
+    mix: Any,
     dy: Any,
     learns: bool,
     du: Any,
@@ -246,7 +246,14 @@ def _gather(x: Any, start: int, run: int, next_run: int, into: Any) -> None:
 
 @compiled
 def _activate(
-    u: Any, affine: Any, least: Any, starts: Any, lengths: Any, run: int, next_run: int, z: Any
+    u: Any,
+    affine: Any,
+    least: Any,
+    starts: Any,
+    lengths: Any,
+    run: int,
+    next_run: int,
+    z: Any,
 ) -> None:
     """Gather the groups of one period as they are once normalised and activated."""
     scale, shift = affine[0], affine[1]

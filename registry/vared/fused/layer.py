@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..compiled import Array, compiled
+from ..compiled import Array
 from ..copies import CopyPlan
 from ..gate import ALL_OFF_WEIGHT, Gate
 from . import blend
@@ -46,7 +46,8 @@ def is_fused(x: Tensor, norm: Any, act: nn.Module | None, plan: CopyPlan) -> boo
     )
     is_plain = x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
     is_one = torch.get_num_threads() == 1 and not torch.is_autocast_enabled("cpu")
-    return bool(counts) and is_plain and is_one and plan.has_groups
+    # a single row may be a single number, of which PyTorch's normalisation says what is wrong
+    return bool(counts) and is_plain and is_one and len(x) > 1 and plan.has_groups
 
 
 def is_fused_gate(gate: Gate) -> bool:
@@ -156,12 +157,18 @@ class _Options:
         if norm is None:
             return False, weight, bias, 0.0, 0.0
         norm.num_batches_tracked.add_(1)
-        return True, norm.running_mean.numpy(), norm.running_var.numpy(), norm.momentum, norm.eps
+        return (
+            True,
+            norm.running_mean.numpy(),
+            norm.running_var.numpy(),
+            norm.momentum,
+            norm.eps,
+        )
 
-    def blending(self, u: Tensor) -> tuple[Any, ...]:
-        """What the activation and the blend go by: see `blend`."""
-        least = np.float32(0 if self.has_relu else -np.inf)
-        return least, *blend.blend_of(self.plan, u.shape)
+    @property
+    def least(self) -> np.float32:
+        """The least that the activation gives."""
+        return np.float32(0 if self.has_relu else -np.inf)
 
 
 class _Weighed(torch.autograd.Function):
@@ -177,27 +184,20 @@ class _Weighed(torch.autograd.Function):
         time: Tensor,
         options: _Options,
     ) -> Tensor:
-        y = torch.empty_like(u)
-        affine = _array(weight), _array(bias)
         weights = _array(channel.contiguous()), _array(time.contiguous())
-        running, (least, *places) = options.running(*affine), options.blending(u)
-        found, mix = blend.normalise_and_blend(
-            _rows(u), *affine, *running, least, *weights, *places, _rows(y)
-        )
+        y, ctx.kept = _blended(u, (_array(weight), _array(bias)), weights, options)
+        # parameters so that autograd sees whether they were changed before the backward
         ctx.save_for_backward(u, weight, bias)
-        ctx.kept = *affine, found, mix, least, *weights, *places, options.norm is not None
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         u, *_ = ctx.saved_tensors
-        du, learns = torch.empty_like(u), any(ctx.needs_input_grad[3:5])
-        gradients = blend.unblend_and_unnormalise(
-            _rows(u), *ctx.kept, _rows(dy.contiguous()), learns, _rows(du)
-        )
-        of_norm, of_gate = map(_tensors, (gradients[:2], gradients[2:]))
-        return du, *of_norm, *(of_gate if learns else (None, None)), None
+        learns = any(ctx.needs_input_grad[3:5])
+        du, *gradients = _unblended(u, ctx.kept, dy, learns=learns)
+        d_weight, d_bias, *of_gate = _tensors(gradients)
+        return du, d_weight, d_bias, *(of_gate if learns else (None, None)), None
 
 
 class _Decided(torch.autograd.Function):
@@ -218,18 +218,15 @@ class _Decided(torch.autograd.Function):
         excite_bias: Tensor,
         options: _Options,
     ) -> tuple[Tensor, ...]:
-        y, gate = torch.empty_like(u), options.gate
-        affine = _array(weight), _array(bias)
+        gate, affine = options.gate, (_array(weight), _array(bias))
         parameters = tuple(map(_array, (squeeze, squeeze_bias, scale, shift, excite, excite_bias)))
-        running, (least, *places) = options.running(*affine), options.blending(u)
-        seen = (_places(x), options.stride, options.num_clips(u))
+        seen, count = look(_places(x), options.stride, options.num_clips(u))
         how = (gate.norm.eps, ALL_OFF_WEIGHT, gate.num_branches[0])
-        channel, time, u_NS, of_gate, found, mix = _decide_and_blend(
-            *seen, *parameters, *how, _rows(u), *affine, *running, least, *places, _rows(y)
-        )
+        channel, time, u_NS, *units = decide(seen, *parameters, *how)
+        y, ctx.kept = _blended(u, affine, (channel, time), options)
+        # parameters so that autograd sees whether they were changed before the backward
         ctx.save_for_backward(u, weight, bias, squeeze, scale, excite)
-        ctx.kept = *affine, found, mix, least, channel, time, *places, options.norm is not None
-        ctx.of_gate = *of_gate[:2], *parameters[::2], u_NS, *of_gate[2:], gate.leaks
+        ctx.decided = seen, count, *parameters[::2], u_NS, *units, gate.leaks, len(x)
         ctx.learns, ctx.shape, ctx.stride = options.learns, x.shape, options.stride
         decided = _tensors((channel, time, u_NS))
         ctx.mark_non_differentiable(*decided[2 if options.learns else 0 :])
@@ -239,155 +236,33 @@ class _Decided(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, *grads: Tensor) -> tuple[Tensor | None, ...]:
         u, *_ = ctx.saved_tensors
-        du, learns = torch.empty_like(u), ctx.learns
-        of_map = (_rows(u), *ctx.kept, _rows(dy.contiguous()))
-        if not learns:
-            of_norm = blend.unblend_and_unnormalise(*of_map, learns, _rows(du))[:2]
+        du, *of_norm, d_channel, d_time = _unblended(u, ctx.kept, dy, learns=ctx.learns)
+        if not ctx.learns:
             return None, du, *_tensors(of_norm), *(None,) * 7
-        others = (grads[0].contiguous().numpy(), grads[1].contiguous().numpy())
-        d_places, *gradients = _unblend_and_learn(
-            *of_map, _rows(du), *others, *ctx.of_gate, ctx.shape[0]
-        )
+        for gradient, other in zip((d_channel, d_time), grads, strict=False):
+            gradient += other.numpy()  # the loss uses the weights too
+        d_places, *of_gate = learn(d_channel, d_time, *ctx.decided)
         dx = _spread(d_places, ctx.shape, ctx.stride) if ctx.needs_input_grad[0] else None
-        return dx, du, *_tensors(gradients), None
+        return dx, du, *_tensors((*of_norm, *of_gate)), None
 
 
-@compiled
-def _decide_and_blend(
-    x: Any,
-    stride: int,
-    num_clips: int,
-    squeeze: Any,
-    squeeze_bias: Any,
-    scale: Any,
-    shift: Any,
-    excite: Any,
-    excite_bias: Any,
-    gate_eps: float,
-    all_off: float,
-    num_channel: int,
-    rows: Any,
-    weight: Any,
-    bias: Any,
-    normalises: bool,
-    running_mean: Any,
-    running_variance: Any,
-    momentum: float,
-    eps: float,
-    least: Any,
-    basis: Any,
-    starts: Any,
-    lengths: Any,
-    run: int,
-    next_run: int,
-    num_channel_groups: int,
-    y: Any,
-) -> Any:
-    """Call `look`, `decide` and `normalise_and_blend`; one call, since each costs."""
-    seen, count = look(x, stride, num_clips)
-    channel, time, u, units, inverse_std = decide(
-        seen,
-        squeeze,
-        squeeze_bias,
-        scale,
-        shift,
-        excite,
-        excite_bias,
-        gate_eps,
-        all_off,
-        num_channel,
-    )
-    found, mix = blend.normalise_and_blend(
-        rows,
-        weight,
-        bias,
-        normalises,
-        running_mean,
-        running_variance,
-        momentum,
-        eps,
-        least,
-        channel,
-        time,
-        basis,
-        starts,
-        lengths,
-        run,
-        next_run,
-        num_channel_groups,
-        y,
-    )
-    return channel, time, u, (seen, count, units, inverse_std), found, mix
+def _blended(
+    u: Tensor, affine: tuple[Array, Array], weights: tuple[Array, Array], options: _Options
+) -> tuple[Tensor, tuple[Any, ...]]:
+    """Return the blend, and what its gradients need beside the map."""
+    y = torch.empty_like(u)
+    blending = (*affine, options.least, *weights, *blend.blend_of(options.plan, u.shape))
+    found, mix = blend.normalise_and_blend(_rows(u), *blending, *options.running(*affine), _rows(y))
+    return y, (*blending, options.norm is not None, found, mix)
 
 
-@compiled
-def _unblend_and_learn(
-    rows: Any,
-    weight: Any,
-    bias: Any,
-    found: Any,
-    mix: Any,
-    least: Any,
-    channel: Any,
-    time: Any,
-    basis: Any,
-    starts: Any,
-    lengths: Any,
-    run: int,
-    next_run: int,
-    num_channel_groups: int,
-    normalises: bool,
-    dy: Any,
-    du: Any,
-    others_channel: Any,
-    others_time: Any,
-    seen: Any,
-    count: int,
-    squeeze: Any,
-    scale: Any,
-    excite: Any,
-    u: Any,
-    units: Any,
-    inverse_std: Any,
-    leaks: bool,
-    num_rows: int,
-) -> Any:
-    """Call `unblend_and_unnormalise` and `learn`; weights have gradients from others too."""
-    d_weight, d_bias, d_channel, d_time = blend.unblend_and_unnormalise(
-        rows,
-        weight,
-        bias,
-        found,
-        mix,
-        least,
-        channel,
-        time,
-        basis,
-        starts,
-        lengths,
-        run,
-        next_run,
-        num_channel_groups,
-        normalises,
-        dy,
-        True,
-        du,
+def _unblended(u: Tensor, kept: tuple[Any, ...], dy: Tensor, *, learns: bool) -> tuple[Any, ...]:
+    """Return the gradient of the map, and, as arrays, of the normalisation and the weights."""
+    du = torch.empty_like(u)
+    gradients = blend.unblend_and_unnormalise(
+        _rows(u), *kept, _rows(dy.contiguous()), learns, _rows(du)
     )
-    of_gate = learn(
-        d_channel + others_channel,
-        d_time + others_time,
-        seen,
-        count,
-        squeeze,
-        scale,
-        excite,
-        u,
-        units,
-        inverse_std,
-        leaks,
-        num_rows,
-    )
-    return (of_gate[0], d_weight, d_bias) + of_gate[1:]
+    return du, *gradients
 
 
 def _spread(d_places: Array, shape: torch.Size, stride: int) -> Tensor:
