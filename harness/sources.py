@@ -63,7 +63,7 @@ def _of_sweep(text: str, store: Store) -> Source | None:
     try:
         sweep = store.read_sweep(text)
     except (LookupError, ValueError) as error:
-        if (store.root / text / "sweep.json").is_file():
+        if text in sweep_names(store):
             raise UserError(str(error)) from error
         return None
     reading = store.read_sweep_records(sweep)

@@ -124,6 +124,16 @@ def test_the_same_records_are_no_regression(harness: Harness, runs: Path) -> Non
     assert "No regression beyond noise." in shown.out
 
 
+def test_a_sweep_s_folder_elsewhere_may_be_named_in_full(harness: Harness, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere" / NAME
+    folder.mkdir(parents=True)
+    written(folder / "records.jsonl", read_jsonl(COMMITTED / "records.jsonl"))
+    (folder / "sweep.json").write_text("{}")
+    shown = harness("check", folder, "--against", COMMITTED)
+    assert shown.code == 0
+    assert "No regression beyond noise." in shown.out
+
+
 def test_a_regression_ends_with_1(harness: Harness, tmp_path: Path) -> None:
     records = read_jsonl(COMMITTED / "records.jsonl")
     file = written(tmp_path / "worse.jsonl", [worse(r, 0.2 + 0.001 * r.seed) for r in records])
