@@ -17,11 +17,8 @@ _SOURCES = ("compiled.py", "engine/kernels.py", "fused/*.py")
 
 
 def _digest_of_sources() -> str:
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in _SOURCES for path in here.glob(pattern)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    files = [path for pattern in _SOURCES for path in Path(__file__).parent.glob(pattern)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:12]
 
 
 _DIGEST = _digest_of_sources()
