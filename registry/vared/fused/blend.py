@@ -3,7 +3,8 @@
 Training keeps what goes into a batch normalisation and what goes into the next convolution. A blend
 between the two would keep its own input as well, for the gradients of the gate's weights. Here that
 is made again in the backward, where it is used, from the statistics of the batch: less memory, and
-fewer passes over it, which is what small maps cost.
+fewer passes over it, which is what small maps cost. What compiled passes take comes one by one,
+since Numba is slow to know a tuple.
 
 Shape legend: N clips, C channels; R rows of a map, images or clips, of K numbers; P periods of
 frames, Q = N * P; S branches, G groups of frames and channels, L numbers of a group in one period
@@ -281,9 +282,7 @@ def _sum(weights: Any, rows: Any, length: int, x: Any, start: int, run: int, nex
         else:
             into[:] = 0
             for group in range(len(weights)):
-                weight, row = weights[group], rows[group, first:end]
-                for n in range(len(into)):
-                    into[n] += weight * row[n]
+                add_scaled(weights[group], rows[group, first:end], into)
         start += next_run
 
 

@@ -34,8 +34,8 @@ def look(x: Any, stride: int, num_clips: int) -> Any:
     count = num_rows * x.shape[2] * seen_places
     sums = np.empty(rows.shape[1], np.float32)
     for n in range(num_clips):
-        sums[:] = 0
-        for r in range(n * num_rows, (n + 1) * num_rows):
+        sums[:] = rows[n * num_rows]
+        for r in range(n * num_rows + 1, (n + 1) * num_rows):
             add_scaled(np.float32(1), rows[r], sums)
         if stride == 1:
             by_channel(sums, count, seen[n])

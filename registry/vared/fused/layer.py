@@ -1,7 +1,7 @@
 """What follows a convolution in training as one operation of autograd, its gate's decision too.
 
 A gate has a dozen operations on a few numbers, and as many in the backward; at desk scale they cost
-their calls and hardly any arithmetic. Here a layer has two calls. Compiled for one thread, the
+their calls and hardly any arithmetic. Here a layer has a few. Compiled for one thread, the
 processor, float32 and contiguous maps; PyTorch's own operations do it elsewhere: see `gate` and
 `copies`.
 
@@ -52,7 +52,7 @@ def is_fused(x: Tensor, norm: Any, act: nn.Module | None, plan: CopyPlan) -> boo
 
 def is_fused_gate(gate: Gate) -> bool:
     """Return whether a gate is such that its decision can be part of it: as by default."""
-    return isinstance(gate.norm, nn.LayerNorm) and gate.standard is None and not gate.normalise
+    return isinstance(gate.norm, nn.LayerNorm) and not gate.normalise
 
 
 def normalise_and_blend(
@@ -157,13 +157,7 @@ class _Options:
         if norm is None:
             return False, weight, bias, 0.0, 0.0
         norm.num_batches_tracked.add_(1)
-        return (
-            True,
-            norm.running_mean.numpy(),
-            norm.running_var.numpy(),
-            norm.momentum,
-            norm.eps,
-        )
+        return True, norm.running_mean.numpy(), norm.running_var.numpy(), norm.momentum, norm.eps
 
     @property
     def least(self) -> np.float32:
