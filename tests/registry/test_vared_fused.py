@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -11,21 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from registry.recognizers.forward import recognizer_forward
 from registry.vared.copies import CopyPlan, blend_copies
 from registry.vared.frames import mirrors
 from registry.vared.fused import decide_and_blend, is_fused, is_fused_gate, normalise_and_blend
 from registry.vared.gate import Gate, Look
+from registry.vared.recognizer import adapt
 from registry.vared.settings import VaRedSettings
 
 NUM_CLIPS = 3
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @st.composite
@@ -163,6 +158,46 @@ def test_a_decision_in_the_same_pass_is_the_gates_own(
         for outputs, norm in ((found, norms[0]), (expected, norms[1]))
     )
     torch.testing.assert_close(found_gradients, gradients, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["tsm", "slowfast", "r2plus1d"])
+@pytest.mark.parametrize("rests", [False, True])
+def test_a_recognizer_trains_as_with_pytorchs_operations(
+    name: str,
+    rests: bool,
+    make_recognizer: Callable[[str], tuple[nn.Module, Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scores, weights and all gradients are as near to those in float64 as PyTorch's are."""
+    recognizer, example = make_recognizer(name)
+    adapt(recognizer, VaRedSettings(), example)
+    clips = torch.randn(NUM_CLIPS, *example.shape[1:])
+    at_once = one_step(deepcopy(recognizer), clips, rests=rests)
+    monkeypatch.setattr("registry.vared.dynamic.is_fused_gate", lambda _: False)
+    monkeypatch.setattr("registry.vared.dynamic.normalise_and_blend", lambda *_: None)
+    one_by_one = one_step(deepcopy(recognizer), clips, rests=rests)
+    exact = one_step(deepcopy(recognizer).double(), clips.double(), rests=rests)
+    assert at_once.keys() == exact.keys()
+    assert farthest(at_once, exact) <= 1e-5 + 3 * farthest(one_by_one, exact)
+
+
+def one_step(recognizer: Any, clips: Tensor, *, rests: bool) -> dict[str, Tensor]:
+    recognizer.train()
+    recognizer.vared.frozen = rests
+    scores = recognizer_forward(recognizer, clips)
+    outputs = (scores, *recognizer.vared.stacked())
+    sum((output.square().sum() for output in outputs), start=torch.zeros(())).backward()
+    found = dict(zip(("scores", "channel", "time"), outputs, strict=True))
+    found |= {key: p.grad for key, p in recognizer.named_parameters() if p.grad is not None}
+    return {key: value.detach() for key, value in found.items()}
+
+
+def farthest(found: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
+    """The largest distance, of the largest number of its tensor or of a thousandth."""
+    return max(
+        float((found[key] - value).abs().max() / value.abs().max().clamp_min(1e-3))
+        for key, value in exact.items()
+    )
 
 
 def test_a_gate_at_rest_gets_no_gradient_and_gives_none() -> None:
