@@ -1,6 +1,7 @@
 """Where the inference engine's time goes: convolutions, gates, and what is neither.
 
     python benchmarks/engine_parts.py [--recognizers tsn,tsm] [--saving 0.35] [--repeats 9]
+        [--dtype float32]
 
 Paper scale, drawn routes with gates, batch 1, one thread, dense beside adaptive. Each part is timed
 from outside, in every pass, so that passes take a little longer than without; "rest" is what is
@@ -10,6 +11,8 @@ left of them. Prints a Markdown table: median milliseconds over routes and round
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -52,6 +55,7 @@ def main() -> None:
     parser.add_argument("--recognizers", default=",".join(RECOGNIZERS))
     parser.add_argument("--saving", type=float, default=0.35)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--dtype", default=",".join(DTYPES))
     options = parser.parse_args()
     torch.set_num_threads(1)
     busy = load()
@@ -60,14 +64,13 @@ def main() -> None:
     quiet_logging()
     columns = ["recognizer", "type", "engine", *PARTS, "rest", TOTAL, "n"]
     print(
-        f"`python benchmarks/engine_parts.py --recognizers {options.recognizers} --saving "
-        f"{options.saving} --repeats {options.repeats}`, {code_revision()}, {processor()}, torch "
+        f"`python {shlex.join(sys.argv)}`, {code_revision()}, {processor()}, torch "
         f"{torch.__version__}, 1 thread, load {busy:.1f} before\n\n"
         f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}",
         flush=True,
     )
     for name in options.recognizers.split(","):
-        for dtype in DTYPES:
+        for dtype in options.dtype.split(","):
             for row in rows(name, dtype, options):
                 print(row, flush=True)
 

@@ -1,6 +1,7 @@
 """What gates take of the adaptive time in the inference engine: each run with them and without.
 
     python benchmarks/gate_share.py [--recognizers tsn,tsm] [--saving 0.35] [--repeats 9]
+        [--dtype float32]
 
 Paper scale, drawn routes, batch 1, one thread; gates that each see their own convolution's input,
 and gates that share a look at their block's. Prints a Markdown table: median milliseconds, and the
@@ -10,6 +11,8 @@ share's median and quartiles over routes and rounds, with and without gates in t
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from functools import partial
 from typing import Any
 
@@ -40,6 +43,7 @@ def main() -> None:
     parser.add_argument("--scale", default="paper")
     parser.add_argument("--saving", type=float, default=0.35)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--dtype", default=",".join(DTYPES))
     options = parser.parse_args()
     torch.set_num_threads(1)
     busy = load()
@@ -47,15 +51,14 @@ def main() -> None:
     import_mmaction()
     quiet_logging()
     print(
-        f"`python benchmarks/gate_share.py --recognizers {options.recognizers} --saving "
-        f"{options.saving} --repeats {options.repeats}`, {code_revision()}, {processor()}, torch "
+        f"`python {shlex.join(sys.argv)}`, {code_revision()}, {processor()}, torch "
         f"{torch.__version__}, 1 thread, load {busy:.1f} before\n\n"
         "| recognizer | type | a gate sees | gates look | ms without | ms with | share | n |\n"
         "|---|---|---|---:|---:|---:|---|---:|",
         flush=True,
     )
     for name in options.recognizers.split(","):
-        for dtype in DTYPES:
+        for dtype in options.dtype.split(","):
             for sees in SEES:
                 print(row(name, dtype, sees, options), flush=True)
 

@@ -60,6 +60,16 @@ def test_drawn_routes_are_of_the_method_that_is_asked_for(harness: Harness) -> N
     assert executed["block"] < executed["own"]  # fewer maps are pooled
 
 
+def test_a_processor_without_bfloat16_is_told_of_before_it_runs(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.bench.bench.bf16_units", tuple)
+    small = (*SMALL, "--variants", "engine-adaptive", "--json")
+    said = "warning: this processor has no units for bfloat16: it is emulated"
+    assert said in harness("tsn", *small, "--dtype", "bfloat16").err
+    assert said not in harness("tsn", *small, "--dtype", "float32").err
+
+
 def test_layers_are_timed_one_by_one(harness: Harness) -> None:
     shown = harness("tsn", *SMALL[:-2], "--layers", "--out", "found")
     assert shown.code == 0

@@ -6,6 +6,7 @@ Shape legend: as in `values`; O output channels, I input channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -186,10 +187,18 @@ def _channels_last(y: Tensor, in_time: bool) -> Tensor:
 
 def _packs(x: Tensor) -> bool:
     """Whether oneDNN's fused convolutions, which PyTorch's compiler uses too, are at hand."""
-    return x.device.type == "cpu" and _HAS_POINTWISE
+    return x.device.type == "cpu" and x.dtype in _PACKED_DTYPES
 
 
-_HAS_POINTWISE = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
-    hasattr(torch.ops.mkldnn, name)
-    for name in ("_convolution_pointwise", "_reorder_convolution_weight")
-)
+def _packed_dtypes() -> set[torch.dtype]:
+    """Data types that oneDNN packs filters in here: bfloat16 on some processors alone."""
+    operators: Any = torch.ops.mkldnn
+    names = ("_convolution_pointwise", "_reorder_convolution_weight")
+    is_available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not is_available or not all(hasattr(operators, name) for name in names):
+        return set()
+    has_bfloat16 = operators._is_mkldnn_bf16_supported()
+    return {torch.float32, torch.bfloat16} if has_bfloat16 else {torch.float32}
+
+
+_PACKED_DTYPES = _packed_dtypes()
