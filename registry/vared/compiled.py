@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import cfunc, njit
 
 Array = npt.NDArray[np.float32]
 
-_SOURCES = ("compiled.py", "engine/kernels.py", "fused/*.py")
+_SOURCES = ("compiled.py", "engine/kernels.py", "engine/gate_pass.py", "fused/*.py")
 
 
 def _digest_of_sources() -> str:
@@ -24,14 +24,33 @@ def _digest_of_sources() -> str:
 _DIGEST = _digest_of_sources()
 
 
+# sums may be added up in any order, numbers that are none stay so
+_OPTIONS: Any = {
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "contract", "nsz"},
+}
+
+
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called with such arguments, and keep what came out."""
+    return njit(**_OPTIONS)(_renamed(function))
+
+
+def compiled_as(signature: Any, function: Callable[..., Any]) -> Any:
+    """Compile a function of numbers and addresses now, and keep what came out.
+
+    Python's way into it is several times shorter than into one that takes arrays, and what it
+    touches on its way has left the caches whenever a convolution has run.
+    """
+    return cfunc(signature, **_OPTIONS)(_renamed(function))
+
+
+def _renamed(function: Callable[..., Any]) -> Callable[..., Any]:
     # Numba would take what it kept although something that the function calls, and that is part of
     # it, has changed in another file. It names the file by this:
     function.__qualname__ += f"_{_DIGEST}"
-    # sums may be added up in any order, numbers that are none stay so
-    fastmath = {"reassoc", "contract", "nsz"}
-    return njit(cache=True, error_model="numpy", fastmath=fastmath)(function)
+    return function
 
 
 @compiled

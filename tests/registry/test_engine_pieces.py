@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from registry.vared.engine import kernels
 from registry.vared.engine.columns import Columns, Row, widened
 from registry.vared.engine.filters import Cut, Filters
+from registry.vared.engine.gate_pass import GateNumbers, GatePass
 from registry.vared.engine.maxima import maxima
 from registry.vared.engine.packed import Ending, rectify
 from registry.vared.engine.shift import shifted, shifts_groups
@@ -222,9 +223,39 @@ def test_sums_of_frames_are_those_of_the_pixels_seen(data: st.DataObject) -> Non
     expected = x[:, ::stride, ::stride].double().sum((1, 2)).float()
     found = torch.from_numpy(kernels.frame_sums(x, stride))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
-    shares = torch.rand(len(x))
-    mean = torch.from_numpy(kernels.clip_mean(x, stride, shares.numpy()))
-    torch.testing.assert_close(mean, shares @ expected, rtol=1e-5, atol=1e-4)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_pass_of_gates_is_what_their_layers_make_of_the_mean(data: st.DataObject) -> None:
+    shape = [data.draw(st.integers(1, most)) for most in (3, 9, 13, 40)]
+    stride, num_gates = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16]))
+    is_normalised, scale = data.draw(st.booleans()), data.draw(st.sampled_from([1.0, 0.3]))
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    x, shares, width = torch.randn(shape).to(dtype), torch.rand(shape[0]), 8
+    squeeze, squeeze_bias = torch.randn(num_gates, width, shape[3]), torch.randn(num_gates, width)
+    if is_normalised:  # so that hidden units add up to zero, as a pass wants them
+        squeeze, squeeze_bias = (t - t.mean(1, keepdim=True) for t in (squeeze, squeeze_bias))
+    norm_weight, norm_bias = torch.randn(2, num_gates, width)
+    weight, bias = torch.randn(num_gates, 4, width), torch.randn(num_gates, 4)
+    mean = scale * (shares @ x[:, ::stride, ::stride].float().sum((1, 2)))
+    units = squeeze @ mean + squeeze_bias
+    if is_normalised:
+        units = F.layer_norm(units, (width,)) * norm_weight + norm_bias
+    expected = ((weight @ units.tanh()[..., None])[..., 0] + bias).tanh().relu()
+
+    numbers = [squeeze.flatten(0, 1), squeeze_bias.flatten()]
+    norm = [t.flatten() if is_normalised else torch.empty(0) for t in (norm_weight, norm_bias)]
+    numbers += [*norm, torch.block_diag(*weight), bias.flatten()]
+    arrays = [t.numpy() for t in numbers]
+    gates = GateNumbers(*arrays[:2], width * is_normalised, 1e-5, *arrays[2:])
+    run = GatePass(dtype, x.shape, stride, shares.numpy(), gates)
+    for _ in range(2):  # nothing is left of the time before
+        run(x.data_ptr(), scale)
+        torch.testing.assert_close(
+            torch.from_numpy(run.u), expected.flatten(), rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

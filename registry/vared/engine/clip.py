@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F  # noqa: N812
 
-from ..cost import pooling_macs
-from .gates import ClipGates, Route, look_at, pooled
+from .gates import ClipGates, Route
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
-from .kernels import Array, add_
+from .kernels import add_
 from .layer import DENSE, Layer
 from .maxima import maxima
 from .values import Value, frames
@@ -43,7 +42,7 @@ class ClipRun:
     Args:
         program: Steps of the backbone.
         layers: Its convolutions, by the value they make.
-        gates: Of its layers, by the layer whose input they see.
+        gates: Of its layers, by the value that they see.
         router: How they come to their routes.
     """
 
@@ -51,7 +50,7 @@ class ClipRun:
         self,
         program: Program,
         layers: Mapping[str, Layer],
-        gates: Mapping[int, ClipGates],
+        gates: Mapping[str, ClipGates],
         router: Router,
     ) -> None:
         self.program = program
@@ -61,7 +60,7 @@ class ClipRun:
         self.macs = 0
         self.routes: dict[int, Route] = {}
         self._values: dict[str, Any] = {}
-        self._pooled: dict[str, Array] = {}
+        self._seen: set[str] = set()
         self._decided: dict[int, Route] = {}
 
     def __call__(self, x: Value) -> list[Tensor]:
@@ -100,28 +99,25 @@ class ClipRun:
         if self.router.is_dense:
             route = layer.route(0, 0)
         elif self.router.forced is None:
-            self._decide(index, source, x)
+            self._decide(source, x)
             route = self._decided[index]
         else:
             channel, time = self.router.forced[index]
             route = layer.route(int(channel), int(time))
             if self.router.runs_gates:
-                self._decide(index, source, x)
+                self._decide(source, x)
         self.routes[index] = route
         return route
 
-    def _decide(self, index: int, source: str, x: Value) -> None:
-        """Run the gates that see this layer's input. Those of one value share its means."""
-        gates = self.gates.get(index)
-        if gates is None:  # it saw another layer's
+    def _decide(self, source: str, x: Value) -> None:
+        """Run all gates that see this value, unless they have seen it."""
+        gates = self.gates.get(source)
+        if gates is None or source in self._seen:
             return
-        if source not in self._pooled:
-            look = look_at(x, gates.stride)
-            self._pooled[source] = pooled(x, gates.input, look)
-            num_seen = look.num_pixels * x.data.shape[3]
-            self.macs += pooling_macs(gates.input, len(x.data), num_seen)
-        self._decided.update(gates(self._pooled[source]))
-        self.macs += gates.macs
+        self._seen.add(source)
+        routes, macs = gates(x)
+        self._decided.update(routes)
+        self.macs += macs
 
     def _pool(self, step: Pool) -> Value:
         x, pool = self._value(step.source), step.pool

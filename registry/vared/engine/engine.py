@@ -98,7 +98,7 @@ class Engine(nn.Module):
         self.program: Program = trace(backbone)
         convs = [step for step in self.program.steps if isinstance(step, Conv)]
         self.layers = {step.output: Layer(step, dtype) for step in convs}
-        self.gates = _gates([step.layer for step in convs if step.layer is not None])
+        self.gates = _gates(convs)
 
     @property
     def backbone(self) -> nn.Module:
@@ -133,9 +133,11 @@ class Engine(nn.Module):
         return Router(forced=forced, runs_gates=policy.runs_gates)
 
 
-def _gates(layers: Sequence[DynamicConv]) -> dict[int, ClipGates]:
-    """Gates that see the same, by the layer whose input that is."""
-    together: dict[int, list[DynamicConv]] = {}
-    for layer in layers:
-        together.setdefault(layer.looks_with, []).append(layer)
-    return {first: ClipGates(those) for first, those in together.items()}
+def _gates(convs: Sequence[Conv]) -> dict[str, ClipGates]:
+    """Gates that see the same, by the value that it is."""
+    sources = {conv.layer.index: conv.source for conv in convs if conv.layer is not None}
+    together: dict[str, list[DynamicConv]] = {}
+    for conv in convs:
+        if conv.layer is not None:
+            together.setdefault(sources[conv.layer.looks_with], []).append(conv.layer)
+    return {source: ClipGates(layers) for source, layers in together.items()}

@@ -8,24 +8,26 @@ Shape legend: as in `values`; D hidden units, S branches of an axis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..cost import gate_macs
+from ..compiled import Array
+from ..cost import gate_macs, pooling_macs
 from ..dynamic import DynamicConv
 from ..gate import ALL_OFF_WEIGHT, Gate
 from ..pooling import pooling_stride
 from ..settings import GateInput, GateStride
 from ..standard import Standard
 from .filters import affine
-from .kernels import Array, GateNumbers, clip_mean, excite, frame_sums
-from .values import Value
+from .gate_pass import GateNumbers, GatePass
+from .kernels import frame_sums, is_compiled
+from .values import Copies, Value
 
 
 @dataclass(frozen=True)
@@ -89,17 +91,10 @@ def look_at(value: Value, gate_stride: GateStride) -> Look:
     """Return how a gate reads a map."""
     num_rows, height, width, _ = value.data.shape
     stride = pooling_stride(gate_stride, value.num_channels, height, width)
-    return _look_at_shape(num_rows, height, width, value.num_frames, value.repeats, stride)
-
-
-@lru_cache(maxsize=512)
-def _look_at_shape(
-    num_rows: int, height: int, width: int, num_frames: int, repeats: int, stride: int
-) -> Look:
     num_pixels = -(-height // stride) * -(-width // stride)
-    counts = np.full(num_rows, repeats, np.float32)
-    counts[-1] = num_frames - repeats * (num_rows - 1)  # the last may stand for fewer
-    return Look(stride, counts / np.float32(num_frames * num_pixels), num_pixels)
+    counts = np.full(num_rows, value.repeats, np.float32)
+    counts[-1] = value.num_frames - value.repeats * (num_rows - 1)  # the last may stand for fewer
+    return Look(stride, counts / np.float32(value.num_frames * num_pixels), num_pixels)
 
 
 def pooled(value: Value, gate_input: GateInput, look: Look) -> Array:
@@ -110,8 +105,8 @@ def pooled(value: Value, gate_input: GateInput, look: Look) -> Array:
     if gate_input == "frames":
         means = frame_sums(value.data, look.stride) * np.float32(value.scale / look.num_pixels)
         return _with_copies(value, means.repeat(value.repeats, 0)[: value.num_frames])
-    shares = look.shares if value.scale == 1 else look.shares * np.float32(value.scale)
-    mean = _with_copies(value, clip_mean(value.data, look.stride, shares))
+    sums: Array = frame_sums(value.data, look.stride) * look.shares[:, None]
+    mean = _with_copies(value, sums.sum(0) * np.float32(value.scale))
     if gate_input == "mean":
         return mean
     return np.stack([mean, np.abs(_with_copies(value, _motion(value, look)))])
@@ -136,6 +131,23 @@ def _with_copies(value: Value, means: Array) -> Array:
     return everything
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """Gates ready for maps of one shape.
+
+    Args:
+        look: How they read one.
+        run: What they make of the data of a map, or of what `pooled` gives.
+        reads_map: Which of both.
+        macs: Multiply-adds, pooling included.
+    """
+
+    look: Look
+    run: GatePass
+    reads_map: bool
+    macs: int
+
+
 class ClipGates:
     """Trained gates that see the same, for one clip: all of them at once.
 
@@ -152,18 +164,59 @@ class ClipGates:
         self.normalises = gates[0].normalise
         self.branches = [(layer.index, layer.gate.num_branches) for layer in layers]
         self.numbers = _numbers(gates)
-        self.macs = sum(_macs_of(gate) for gate in gates)
-        """Multiply-adds, without pooling."""
+        self._norm = _norm_of(gates[0])
+        self._prepared: dict[tuple[Any, ...], _Prepared] = {}
+        self._hard_routes: dict[bytes, dict[int, Route]] = {}
 
-    def __call__(self, seen: Array) -> Iterator[tuple[int, Route]]:
-        """Yield each layer's index and weights for a clip of which the gates see this: `pooled`."""
-        flat = (seen.T if self.input == "frames" else seen).reshape(-1)
-        u = excite(flat, self.numbers)
-        start = 0
+    def __call__(self, x: Value) -> tuple[Mapping[int, Route], int]:
+        """Return each layer's route by its index, and the multiply-adds that it took to decide."""
+        copies = None if x.copies is None else x.copies.key
+        key = (x.data.shape, x.num_frames, x.repeats, copies)
+        ready = self._prepared.get(key)
+        if ready is None:
+            ready = self._prepared[key] = self._prepare(x)
+        if ready.reads_map:
+            ready.run(x.data.data_ptr(), x.scale)
+        else:
+            seen = pooled(x, self.input, ready.look)
+            flat = np.ascontiguousarray(seen.T if self.input == "frames" else seen)
+            ready.run(flat.ctypes.data, 1.0)
+        return self._routes(ready.run.u), ready.macs
+
+    def _prepare(self, x: Value) -> _Prepared:
+        look = look_at(x, self.stride)
+        num_rows, *_, num_computed = x.data.shape
+        macs = pooling_macs(self.input, num_rows, look.num_pixels * num_computed)
+        reads_map = self.input == "mean" and is_compiled(x.data)
+        if reads_map:
+            numbers = self.numbers if x.copies is None else _of_computed(self.numbers, x.copies)
+            run = GatePass(x.data.dtype, x.data.shape, look.stride, look.shares, numbers)
+        else:  # what they see is a map of one pixel
+            numbers = self.numbers
+            shape, share = (1, 1, 1, numbers.squeeze.shape[1]), np.ones(1, np.float32)
+            run = GatePass(torch.float32, shape, 1, share, numbers)
+        num_seen, num_layers = numbers.squeeze.shape[1], len(self.branches)
+        width = len(numbers.squeeze) // num_layers
+        for _, num_branches in self.branches:
+            macs += gate_macs(num_seen, 0, width, sum(num_branches), self._norm)
+        return _Prepared(look, run, reads_map, macs)
+
+    def _routes(self, u: Array) -> Mapping[int, Route]:
+        if not self.hardens:
+            return self._by_layer(u.tolist())
+        live = (u > 0).tobytes()
+        routes = self._hard_routes.get(live)
+        if routes is None:
+            routes = self._hard_routes[live] = self._by_layer(u.tolist())
+        return routes
+
+    def _by_layer(self, u: list[float]) -> dict[int, Route]:
+        routes, start = {}, 0
         for index, num_branches in self.branches:
             middle, end = start + num_branches[0], start + sum(num_branches)
-            yield index, self._route(num_branches, u[start:middle], u[middle:end])
+            routes[index] = self._route(num_branches, u[start:middle], u[middle:end])
             start = end
+        return routes
 
     def _route(
         self, num_branches: tuple[int, int], channel: list[float], time: list[float]
@@ -234,11 +287,17 @@ def _diagonal(blocks: Sequence[Array]) -> Array:
     return y
 
 
-def _macs_of(gate: Gate) -> int:
-    norm = "layer" if isinstance(gate.norm, nn.LayerNorm) else "none"
-    return gate_macs(
-        gate.squeeze.in_features, 0, gate.squeeze.out_features, gate.excite.out_features, norm
-    )
+def _norm_of(gate: Gate) -> str:
+    """What is left of its normalisation, as `gate_macs` names it."""
+    return "layer" if isinstance(gate.norm, nn.LayerNorm) else "none"
+
+
+def _of_computed(numbers: GateNumbers, copies: Copies) -> GateNumbers:
+    """Let gates see computed channels alone: what a copy weighs is added to its original's."""
+    weight = numbers.squeeze if copies.factor is None else numbers.squeeze * copies.factor_array
+    folded = np.zeros((copies.num_computed, len(weight)), np.float32)
+    np.add.at(folded, copies.source_array, weight.T)
+    return replace(numbers, squeeze=folded.T)
 
 
 def _behind(standard: Standard, weight: Array, bias: Array) -> tuple[Array, Array]:

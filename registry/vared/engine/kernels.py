@@ -4,14 +4,11 @@ At paper scale these are what a clip costs beside its convolutions, and a route 
 Numbers in bfloat16 are read as the upper half of a float32 and rounded back as PyTorch rounds them.
 On other devices, and in other types, PyTorch does the same in its own passes.
 
-Shape legend: as in `values`; R rows of data, K numbers that a gate sees, D hidden units and S
-branches of all gates.
+Shape legend: as in `values`; R rows of data.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +18,8 @@ from numba import types
 from numba.extending import overload
 from torch import Tensor
 
-from ..compiled import compiled, dot
+from ..compiled import Array, compiled
 from .packed import rectify
-
-Array = npt.NDArray[np.float32]
 
 NUM_COLOURS = 3
 NARROW = 32
@@ -74,47 +69,6 @@ def frame_sums(data: Tensor, stride: int) -> Array:
     sums = np.zeros((data.shape[0], data.shape[3]), np.float32)
     _sum(_array(data), stride, sums)
     return sums
-
-
-def clip_mean(data: Tensor, stride: int, shares: Array) -> Array:
-    """Sum rows of data as `frame_sums` does, and add those up by their shares: (C',)."""
-    if not is_compiled(data):
-        elsewhere: Array = shares @ frame_sums(data, stride)
-        return elsewhere
-    mean = np.zeros(data.shape[3], np.float32)
-    _average(_array(data), stride, shares, mean)
-    return mean
-
-
-@dataclass(frozen=True)
-class GateNumbers:
-    """Weights of gates that see the same.
-
-    Args:
-        squeeze: (D, K), the first layers of all gates.
-        squeeze_bias: (D,); both so that hidden units add up to zero where they are normalised.
-        norm_size: Hidden units of a gate; 0: they are not normalised.
-        norm_eps: As in `torch.nn.LayerNorm`.
-        norm_weight: (D,).
-        norm_bias: (D,).
-        weight: (S, D), the second layers.
-        bias: (S,).
-    """
-
-    squeeze: Array
-    squeeze_bias: Array
-    norm_size: int
-    norm_eps: float
-    norm_weight: Array
-    norm_bias: Array
-    weight: Array
-    bias: Array
-
-
-def excite(seen: Array, gates: GateNumbers) -> list[float]:
-    """Return what gates say of the K numbers they see: S numbers, none below zero."""
-    u: list[float] = _excite(seen, *vars(gates).values()).tolist()
-    return u
 
 
 def _array(x: Tensor) -> npt.NDArray[Any]:
@@ -218,7 +172,8 @@ def _sum_pixels(frame: Any, stride: int, total: Any) -> None:
 
 
 @compiled
-def _sum_frame(frame: Any, stride: int, total: Any) -> None:
+def sum_frame(frame: Any, stride: int, total: Any) -> None:
+    """Add the pixels seen of (H, W, C') up in `total`."""
     if stride == 1 and frame.shape[2] <= NARROW:
         _sum_lines(frame, total)
     else:
@@ -228,48 +183,4 @@ def _sum_frame(frame: Any, stride: int, total: Any) -> None:
 @compiled
 def _sum(data: Any, stride: int, sums: Any) -> None:
     for row in range(len(data)):
-        _sum_frame(data[row], stride, sums[row])
-
-
-@compiled
-def _average(data: Any, stride: int, shares: Any, mean: Any) -> None:
-    total = np.empty(len(mean), np.float32)
-    for row in range(len(data)):
-        total[:] = 0
-        _sum_frame(data[row], stride, total)
-        for c in range(len(mean)):
-            mean[c] += shares[row] * total[c]
-
-
-@compiled
-def _normalise(centred: Any, eps: float, weight: Any, bias: Any) -> None:
-    factor = np.float32(1 / math.sqrt(dot(centred, centred) / len(centred) + eps))
-    for d in range(len(centred)):
-        centred[d] = centred[d] * factor * weight[d] + bias[d]
-
-
-@compiled
-def _excite(
-    seen: Any,
-    squeeze: Any,
-    squeeze_bias: Any,
-    norm_size: int,
-    norm_eps: float,
-    norm_weight: Any,
-    norm_bias: Any,
-    weight: Any,
-    bias: Any,
-) -> Any:
-    hidden = np.empty(len(squeeze), np.float32)
-    for d in range(len(hidden)):
-        hidden[d] = dot(squeeze[d], seen) + squeeze_bias[d]
-    if norm_size > 0:
-        for start in range(0, len(hidden), norm_size):
-            gate = slice(start, start + norm_size)
-            _normalise(hidden[gate], norm_eps, norm_weight[gate], norm_bias[gate])
-    for d in range(len(hidden)):
-        hidden[d] = math.tanh(hidden[d])
-    u = np.empty(len(bias), np.float32)
-    for s in range(len(u)):
-        u[s] = max(math.tanh(dot(weight[s], hidden) + bias[s]), 0)
-    return u
+        sum_frame(data[row], stride, sums[row])
