@@ -165,7 +165,7 @@ def _tasks(
         if len(offered) > len(_AXES):
             offered[_BOTH] = (1, 1)
         for what, branches in offered.items():
-            yield (cost.name, what), partial(layer, x, layer.route(*branches), None, False)
+            yield (cost.name, what), partial(layer, x, layer.route(*branches))
 
 
 def _noise(shape: Shapes, dtype: torch.dtype) -> Value:

@@ -137,6 +137,19 @@ def test_maxima_are_those_of_pytorch(data: st.DataObject) -> None:
     assert y.is_contiguous()
 
 
+@pytest.mark.parametrize("kernel", [(1, 1, 1), (1, 3, 3), (3, 1, 1), (3, 3, 3)])
+def test_a_sum_may_take_the_place_of_what_is_added(kernel: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv3d(4, 6, kernel, padding=tuple(size // 2 for size in kernel))
+    filters = Filters(conv, None, torch.float32)
+    x_THWC, add = torch.randn(4, 5, 6, 4), torch.randn(4, 5, 6, 6)
+    with torch.inference_mode():
+        expected = filters(x_THWC, Cut(6), Ending(relu=True, add=add.clone()))
+        y = filters(x_THWC, Cut(6), Ending(relu=True, add=add, may_write=True))
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+    assert y.data_ptr() == add.data_ptr()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_rectified_is_never_negative(dtype: torch.dtype) -> None:
     x = torch.tensor([-torch.inf, -1.5, -1e-38, -0.0, 0.0, 1e-38, 2.5, torch.inf], dtype=dtype)

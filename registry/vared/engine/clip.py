@@ -86,11 +86,13 @@ class ClipRun:
     def _convolve(self, step: Conv, ending: frozenset[str]) -> Value:
         layer, x = self.layers[step.output], self._value(step.source)
         residual = None if step.residual is None else self._value(step.residual)
-        y, is_added = layer(x, self._route(layer, step.source, x), residual, step.relu)
+        route = self._route(layer, step.source, x)
+        may_write = step.residual in ending and step.residual != step.source
+        y, is_added = layer(x, route, residual, relu=step.relu, may_write=may_write)
         self.macs, layer.macs = self.macs + layer.macs, 0
         if residual is None or is_added:
             return y
-        return _sum(residual, y, step.relu, may_write=step.residual in ending)
+        return _sum(residual, y, step.relu, may_write=may_write)
 
     def _route(self, layer: Layer, source: str, x: Value) -> Route:
         if layer.dynamic is None:

@@ -69,7 +69,15 @@ class Layer:
         """Return a route with one branch an axis, weighing one; an axis may offer fewer."""
         return hard_route(self.num_branches, channel, time)
 
-    def __call__(self, x: Value, route: Route, add: Value | None, relu: bool) -> tuple[Value, bool]:
+    def __call__(
+        self,
+        x: Value,
+        route: Route,
+        add: Value | None = None,
+        *,
+        relu: bool = False,
+        may_write: bool = False,
+    ) -> tuple[Value, bool]:
         """Run the layer.
 
         Args:
@@ -77,6 +85,7 @@ class Layer:
             route: What to compute, and how to weigh it.
             add: A residual that ends the block; added here if both are written down in full.
             relu: ReLU after that sum.
+            may_write: Nothing else reads `add`.
 
         Returns:
             The output, and whether `add` is in it.
@@ -97,6 +106,7 @@ class Layer:
             Ending(
                 relu=(relu and adds) or (isinstance(self.act, nn.ReLU) and not before),
                 add=add.data if add is not None and adds else None,
+                may_write=may_write and add is not None and not add.is_view,
                 scale=x.scale,
             ),
             step=step if filters.in_time else 1,

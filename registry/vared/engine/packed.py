@@ -44,11 +44,13 @@ class Ending:
     Args:
         relu: Apply ReLU at the end.
         add: Add this, of the output's shape (T, H, W, O), before that.
+        may_write: The output may take the place of `add` in memory.
         scale: What the input is to be multiplied by; the output is left divided by it.
     """
 
     relu: bool = False
     add: Tensor | None = None
+    may_write: bool = False
     scale: float = 1.0
 
 
@@ -119,8 +121,11 @@ class Packed:
             )
         else:
             add = _channels_first(ending.add, moves.in_time)
+            maps = (x, add)
+            if ending.may_write:
+                pointwise, maps = torch.ops.mkldnn._convolution_pointwise_, (add, x)
             unary = "relu" if ending.relu else None
-            y = pointwise(x, add, ready.weight, bias, *ready.shape, "add", None, unary, [], None)
+            y = pointwise(*maps, ready.weight, bias, *ready.shape, "add", None, unary, [], None)
         y_THWC = _channels_last(y, moves.in_time)
         if ready.columns.outputs == 1:
             return y_THWC
@@ -193,7 +198,11 @@ def _packs(x: Tensor) -> bool:
 def _packed_dtypes() -> set[torch.dtype]:
     """Data types that oneDNN packs filters in here: bfloat16 on some processors alone."""
     operators: Any = torch.ops.mkldnn
-    names = ("_convolution_pointwise", "_reorder_convolution_weight")
+    names = (
+        "_convolution_pointwise",
+        "_convolution_pointwise_",
+        "_reorder_convolution_weight",
+    )
     is_available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not is_available or not all(hasattr(operators, name) for name in names):
         return set()
