@@ -117,7 +117,7 @@ class Layer:
         y = Value(z, num_frames, repeats, scale=x.scale, is_folded=x.is_folded)
         if not before:
             y = self._finish(y, normalised=self.folds, activated=isinstance(self.act, nn.ReLU))
-        if self.dynamic is not None:
+        if self.dynamic is not None and not route.is_plain:
             y = self.rebuilder(y, route)
             self.macs, self.rebuilder.macs = self.macs + self.rebuilder.macs, 0
         if before:

@@ -15,9 +15,11 @@ from torch.nn import functional as F  # noqa: N812
 from .columns import SINGLE, Columns, Row, columns_of, widened
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moves:
     """How filters move over a map: two numbers each in space, three in time and space.
+
+    Known by itself and not by its numbers: it is looked up in every call.
 
     Args:
         stride: From one output to the next.

@@ -9,8 +9,9 @@ Shape legend: T frames, C channels, H height, W width; T' and C' of them are com
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -119,9 +120,14 @@ class Value:
         return self.all_channels().scaled().repeated(1)
 
 
-def frames(value: Value, index: list[int]) -> Tensor:
+def frames(value: Value, index: Sequence[int]) -> Tensor:
     """Return data of the frames with these indices, repeats looked up: (len(index), H, W, C')."""
-    rows = [t // value.repeats for t in index]
-    if rows == list(range(len(value.data))):
-        return value.data
-    return value.data.index_select(0, torch.tensor(rows, device=value.data.device))
+    rows = _rows(tuple(index), value.repeats, len(value.data))
+    return value.data if rows is None else value.data.index_select(0, rows.to(value.data.device))
+
+
+@lru_cache(maxsize=512)
+def _rows(index: tuple[int, ...], repeats: int, num_rows: int) -> Tensor | None:
+    """Rows of data that these frames are in; None: all, one after the other."""
+    rows = [t // repeats for t in index]
+    return None if rows == list(range(num_rows)) else torch.tensor(rows)
