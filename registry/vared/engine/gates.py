@@ -176,7 +176,8 @@ class ClipGates:
         if ready is None:
             ready = self._prepared[key] = self._prepare(x)
         if ready.reads_map:
-            ready.run(x.data.data_ptr(), x.scale)
+            data = x.data.contiguous()  # as it is already, but the pass would not notice
+            ready.run(data.data_ptr(), x.scale)
         else:
             seen = pooled(x, self.input, ready.look)
             flat = np.ascontiguousarray(seen.T if self.input == "frames" else seen)
