@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
@@ -25,6 +26,7 @@ Row = Mapping[str, Any]
 
 _PANEL_IN = (3.5, 2.8)
 _LEGEND_IN = 0.5
+_LETTERS_AN_INCH = 16
 _MAX_PANELS_A_ROW = 2
 _LABEL_GAP = 0.06
 """Height of a name beside a point, as a share of the axis."""
@@ -138,7 +140,7 @@ def speed_figure(rows: Sequence[Row], title: str) -> Figure:
     num_lines = -(-len(keys) // num_columns)
     size = (_PANEL_IN[0] * num_columns, _PANEL_IN[1] * num_lines + _LEGEND_IN)
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title, fontsize=8)
+    figure.suptitle(fill(title, int(_LETTERS_AN_INCH * size[0])), fontsize=8)
     grid = figure.subplots(num_lines, num_columns, squeeze=False).flatten()
     for axes in grid[len(keys) :]:
         axes.set_axis_off()

@@ -54,6 +54,16 @@ def test_a_panel_without_a_dense_variant_is_left_out() -> None:
         speed_figure([], "title")
 
 
+def test_a_long_title_stays_within_the_figure() -> None:
+    title = "tsm of digits.pth, 8 frames at 224, 37% saved nominally (learnt routes), 1 thread"
+    figure = speed_figure(ROWS, title)
+    figure.draw_without_rendering()
+    (shown,) = [text for text in figure.texts if text.get_text().replace("\n", " ") == title]
+    box, page = shown.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 < box.x1 <= page.x1
+    assert box.y1 <= page.y1
+
+
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     paths = [save_speed(ROWS, tmp_path / f"{i}.png", "title") for i in (1, 2)]
     assert paths[0].read_bytes() == paths[1].read_bytes()
