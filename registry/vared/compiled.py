@@ -40,8 +40,7 @@ def compiled(function: Callable[..., Any]) -> Any:
 def compiled_as(signature: Any, function: Callable[..., Any]) -> Any:
     """Compile a function of numbers and addresses now, and keep what came out.
 
-    Python's way into it is several times shorter than into one that takes arrays, and what it
-    touches on its way has left the caches whenever a convolution has run.
+    Python's way into it is shorter than into one that takes arrays. Addresses are not checked.
     """
     return cfunc(signature, **_OPTIONS)(_renamed(function))
 

@@ -1,8 +1,8 @@
 """All gates that see the same map, in one call of compiled code. Ours.
 
 A gate is a few thousand multiply-adds. What it takes is the way there and the memory touched on
-it, which has left the caches whenever a convolution has run. Two addresses are less than half
-the way that a dozen arrays are.
+it, which has left the caches whenever a convolution has run. Two addresses are a shorter way than
+a dozen arrays.
 
 Shape legend: as in `values`; R rows of data, K numbers that a gate sees, D hidden units and S
 branches of all gates.
@@ -52,8 +52,7 @@ class GateNumbers:
 class GatePass:
     """What gates say of maps of one shape, in one call of compiled code.
 
-    A gate is a few thousand multiply-adds: what it takes is the way there, and whatever is touched
-    on it. So all that the pass needs lies in one piece of memory, room for what it makes included.
+    All that it needs lies in one piece of memory, room for what it makes included.
 
     Args:
         dtype: Of the maps.
