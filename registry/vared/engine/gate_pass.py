@@ -145,7 +145,7 @@ def _gate_pass(dtype: torch.dtype) -> Any:
         sizes = carray(sizes_at, (6 + num_parts + 1,), np.int64)
         shape, starts = (sizes[0], sizes[1], sizes[2], sizes[3]), sizes[6:]
         numbers = carray(numbers_at, (starts[num_parts],), np.float32)
-        # parts: shares, the weights in the order of `_excite`, room for a frame's sum, mean, hidden, u
+        # parts: shares, weights as `_excite` takes them, room for a frame's sum, mean, hidden, u
         shares, squeeze_bias = _part(numbers, starts, 0), _part(numbers, starts, 2)
         hidden, u = _part(numbers, starts, 9), _part(numbers, starts, 10)
         mean = _part(numbers, starts, 8)
