@@ -40,10 +40,10 @@ def bench(request: Request, out: Path, as_json: bool, console: Console) -> int:
     options = checked(request)
     if out.exists() and not out.is_dir():
         raise UserError(f"`--out` must be a folder, but {out} is a file")
-    if request.layers:
-        return show_layers(request, options, out, as_json, console)
     for text in warnings_beforehand(options):
         line(Console(stderr=True), f"warning: {text}")
+    if request.layers:
+        return show_layers(request, options, out, as_json, console)
     with _progress() as tell:
         tell("building", 0, 0)
         name, result = _run(request, options, tell)

@@ -73,10 +73,7 @@ def gates(subject: Subject) -> dict[str, Any]:
 def warnings_beforehand(options: Options) -> Iterator[str]:
     """Yield what a reader of the result will be warned of, as far as it is known already."""
     if "bfloat16" in options.dtypes and not bf16_units():
-        yield (
-            "this processor has no units for bfloat16: it is emulated, which can take many times "
-            "as long as float32, and its times say little"
-        )
+        yield "this processor has no units for bfloat16: it is emulated, and its times say little"
 
 
 def _warnings(options: Options, machine: Machine) -> Iterator[str]:

@@ -138,15 +138,19 @@ def test_maxima_are_those_of_pytorch(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("kernel", [(1, 1, 1), (1, 3, 3), (3, 1, 1), (3, 3, 3)])
-def test_a_sum_may_take_the_place_of_what_is_added(kernel: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_sum_may_take_the_place_of_what_is_added(
+    kernel: tuple[int, ...], dtype: torch.dtype
+) -> None:
     torch.manual_seed(0)
     conv = nn.Conv3d(4, 6, kernel, padding=tuple(size // 2 for size in kernel))
-    filters = Filters(conv, None, torch.float32)
-    x_THWC, add = torch.randn(4, 5, 6, 4), torch.randn(4, 5, 6, 6)
+    filters = Filters(conv, None, dtype)
+    x_THWC, add = torch.randn(4, 5, 6, 4).to(dtype), torch.randn(4, 5, 6, 6).to(dtype)
+    within = 1e-5 if dtype == torch.float32 else 2**-6
     with torch.inference_mode():
         expected = filters(x_THWC, Cut(6), Ending(relu=True, add=add.clone()))
         y = filters(x_THWC, Cut(6), Ending(relu=True, add=add, may_write=True))
-    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(y, expected, rtol=within, atol=within)
     assert y.data_ptr() == add.data_ptr()
 
 

@@ -104,7 +104,9 @@ class Packed:
             x, self.weight, bias, moves.stride, moves.padding, moves.dilation, moves.groups
         )
         y_THWC = _channels_last(y, moves.in_time)
-        if ending.add is not None:
+        if ending.add is not None and ending.may_write:
+            y_THWC = ending.add.add_(y_THWC)
+        elif ending.add is not None:
             y_THWC += ending.add
         return rectify(y_THWC) if ending.relu else y_THWC
 
