@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import cfunc, njit
+from numba import cfunc, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 Array = npt.NDArray[np.float32]
 
-_SOURCES = ("compiled.py", "engine/kernels.py", "engine/gate_pass.py", "fused/*.py")
+_SOURCES = ("compiled.py", "team.py", "engine/kernels.py", "engine/gate_pass.py", "fused/*.py")
 
 
 def _digest_of_sources() -> str:
@@ -50,6 +52,17 @@ def _renamed(function: Callable[..., Any]) -> Callable[..., Any]:
     # it, has changed in another file. It names the file by this:
     function.__qualname__ += f"_{_DIGEST}"
     return function
+
+
+def _pointer(_: Any, address: Any) -> Any:
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), generate
+
+
+pointer: Any = intrinsic(_pointer)
+"""What compiled code makes, of an address that is a number, what `numba.carray` takes."""
 
 
 @compiled

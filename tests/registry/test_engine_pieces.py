@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from registry.vared import team
 from registry.vared.engine import kernels
 from registry.vared.engine.columns import Columns, Row, widened
 from registry.vared.engine.filters import Cut, Filters
@@ -187,11 +188,26 @@ def images_first(planes: Tensor) -> Tensor:
     return planes.transpose(0, 1).contiguous().transpose(0, 1)
 
 
-@pytest.fixture(params=["compiled", "by PyTorch"])
+@pytest.fixture(params=["compiled", "by a team", "by PyTorch"])
 def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passes as they run on a processor, and as on any other device."""
+    """Passes as they run on one thread of a processor, on several, and on any other device."""
     if request.param == "by PyTorch":
         monkeypatch.setattr(kernels, "is_compiled", lambda x: False)
+    if request.param == "by a team":
+        work_together(monkeypatch)
+
+
+@pytest.fixture(params=["alone", "by a team"])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass on one thread and on several."""
+    if request.param == "by a team":
+        work_together(monkeypatch)
+
+
+def work_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let three threads share what is work for one."""
+    monkeypatch.setattr(team, "WORTH_A_THREAD", 1)
+    torch.set_num_threads(3)  # a fixture of all tests here sets it back
 
 
 @pytest.mark.usefixtures("passes")
@@ -242,7 +258,8 @@ def test_sums_of_frames_are_those_of_the_pixels_seen(data: st.DataObject) -> Non
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
-@settings(deadline=None)
+@pytest.mark.usefixtures("threads")
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_pass_of_gates_is_what_their_layers_make_of_the_mean(data: st.DataObject) -> None:
     shape = [data.draw(st.integers(1, most)) for most in (3, 9, 13, 40)]
@@ -280,6 +297,6 @@ def test_a_compiled_pass_is_what_its_source_says(dtype: torch.dtype) -> None:
     """Python runs the same loops, a number at a time."""
     into, y = torch.randn(1, 2, 3, 1, 2).to(dtype), torch.randn(1, 3, 2).to(dtype)
     read = into.clone()
-    kernels._add.py_func(kernels._array(read), kernels._array(y), 1.0, True)
+    kernels._add.py_func(kernels._array(read), kernels._array(y), 1.0, True, 0, 3)
     kernels.add_(into, y, 1.0, relu=True)
     torch.testing.assert_close(into, read)

@@ -2,7 +2,7 @@
 
 A gate is a few thousand multiply-adds. What it takes is the way there and the memory touched on
 it, which has left the caches whenever a convolution has run. Two addresses are a shorter way than
-a dozen arrays.
+a dozen arrays. Threads share the reading; one of them decides.
 
 Shape legend: as in `values`; R rows of data, K numbers that a gate sees, D hidden units and S
 branches of all gates.
@@ -12,16 +12,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from ctypes import Structure, byref, c_double, c_int64
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, types  # type: ignore[attr-defined]
+from numba import carray  # type: ignore[attr-defined]
 
-from ..compiled import Array, add_scaled, compiled, compiled_as, dot
-from .kernels import sum_frame
+from ..compiled import Array, add_scaled, compiled, dot, pointer
+from ..team import (
+    TeamPass,
+    num_threads,
+    share_of,
+    team_size,
+    thread_number,
+    wait_for_all,
+)
+from .kernels import number_type, sum_frame
+
+_PARTS = 11
+
+
+class _Told(Structure):
+    """What a pass is told; memory by its address, parts of the numbers by where they start."""
+
+    _fields_ = (
+        ("data", c_int64),
+        ("numbers", c_int64),
+        ("shape", c_int64 * 4),
+        ("stride", c_int64),
+        ("norm_size", c_int64),
+        ("starts", c_int64 * (_PARTS + 1)),
+        ("scale", c_double),
+        ("eps", c_double),
+    )
 
 
 @dataclass(frozen=True)
@@ -71,30 +97,47 @@ class GatePass:
         gates: GateNumbers,
     ) -> None:
         num_seen, num_hidden, num_branches = shape[3], len(gates.squeeze), len(gates.bias)
+        self._team_size = team_size(math.prod(shape) // stride**2)
         norm = (gates.norm_weight, gates.norm_bias)
         weights = (gates.squeeze, gates.squeeze_bias, *norm, gates.weight, gates.bias)
-        room = [np.zeros(n, np.float32) for n in (num_seen, num_seen, num_hidden, num_branches)]
+        seen = self._team_size * num_seen
+        room = [np.zeros(n, np.float32) for n in (seen, seen, num_hidden, num_branches)]
         parts: list[Array] = [part.ravel() for part in [shares, *weights, *room]]
         self._numbers = np.concatenate(parts)
         starts = np.cumsum([0, *map(len, parts)])
-        self._sizes = np.array([*shape, stride, gates.norm_size, *starts], np.int64)
-        self._fixed = (gates.norm_eps, self._sizes.ctypes.data, self._numbers.ctypes.data)
-        self._run = _gate_pass(dtype).ctypes
+        self._told = _Told(
+            numbers=self._numbers.ctypes.data,
+            shape=tuple(shape),
+            stride=stride,
+            norm_size=gates.norm_size,
+            starts=tuple(starts.tolist()),
+            eps=gates.norm_eps,
+        )
+        self._run, self._reference = _gate_pass(dtype), byref(self._told)
         self.u: Array = self._numbers[-num_branches:]
         """What they said last, (S,), none below zero."""
 
     def __call__(self, address: int, scale: float) -> None:
         """Look at the contiguous map that lies at an address, times a scale."""
-        self._run(address, scale, *self._fixed)
+        told, size = self._told, self._team_size
+        told.data, told.scale = address, scale
+        self._run(self._reference, size if size == 1 else min(size, torch.get_num_threads()))
 
 
 @compiled
 def _average(data: Any, scale: float, stride: int, shares: Any, total: Any, mean: Any) -> None:
+    """Put this thread's share of the mean into `mean`: so many of the lines of pixels seen."""
+    height = data.shape[1]
+    num_lines = -(-height // stride)
+    first, end = share_of(len(data) * num_lines)
     mean[:] = 0
-    for row in range(len(data)):
-        total[:] = 0
-        sum_frame(data[row], stride, total)
-        add_scaled(scale * shares[row], total, mean)
+    for row in range(first // num_lines, len(data)):
+        start = max(first - row * num_lines, 0) * stride
+        stop = min((end - row * num_lines) * stride, height)
+        if start < stop:
+            total[:] = 0
+            sum_frame(data[row, start:stop], stride, total)
+            add_scaled(np.float32(scale * shares[row]), total, mean)
 
 
 @compiled
@@ -136,27 +179,35 @@ def _part(numbers: Any, starts: Any, index: int) -> Any:
 
 
 @cache
-def _gate_pass(dtype: torch.dtype) -> Any:
+def _gate_pass(dtype: torch.dtype) -> TeamPass:
     """The pass of `GatePass` over maps of a type."""
-    number = np.uint16 if dtype == torch.bfloat16 else np.float32
-    num_parts = 11
+    number, layout = number_type(dtype), np.dtype(_Told)
 
-    def gate_pass(data: Any, scale: float, eps: float, sizes_at: Any, numbers_at: Any) -> None:
-        sizes = carray(sizes_at, (6 + num_parts + 1,), np.int64)
-        shape, starts = (sizes[0], sizes[1], sizes[2], sizes[3]), sizes[6:]
-        numbers = carray(numbers_at, (starts[num_parts],), np.float32)
-        # parts: shares, weights as `_excite` takes them, room for a frame's sum, mean, hidden, u
-        shares, squeeze_bias = _part(numbers, starts, 0), _part(numbers, starts, 2)
+    def gate_pass(address: Any) -> None:
+        told = carray(address, (1,), layout)[0]
+        starts = told.starts
+        numbers = carray(pointer(told.numbers), (starts[_PARTS],), np.float32)
+        rows, height, width, num_seen = told.shape
+        data = carray(pointer(told.data), (rows, height, width, num_seen), number)
+        # parts: shares, weights as `_excite` takes them, each thread's room for the sum of a frame
+        # and for its share of the mean, hidden, u
+        thread, threads = thread_number(), num_threads()
+        totals = _part(numbers, starts, 7).reshape(-1, num_seen)
+        means = _part(numbers, starts, 8).reshape(-1, num_seen)
+        shares = _part(numbers, starts, 0)
+        _average(data, told.scale, told.stride, shares, totals[thread], means[thread])
+        wait_for_all()
+        if thread > 0:
+            return
+        for other in range(1, threads):
+            add_scaled(np.float32(1), means[other], means[0])
         hidden, u = _part(numbers, starts, 9), _part(numbers, starts, 10)
-        mean = _part(numbers, starts, 8)
-        seen = carray(data, shape, number)
-        _average(seen, scale, sizes[4], shares, _part(numbers, starts, 7), mean)
         _excite(
-            mean,
-            _part(numbers, starts, 1).reshape(len(hidden), len(mean)),
-            squeeze_bias,
-            sizes[5],
-            eps,
+            means[0],
+            _part(numbers, starts, 1).reshape(len(hidden), num_seen),
+            _part(numbers, starts, 2),
+            told.norm_size,
+            told.eps,
             _part(numbers, starts, 3),
             _part(numbers, starts, 4),
             _part(numbers, starts, 5).reshape(len(u), len(hidden)),
@@ -165,5 +216,4 @@ def _gate_pass(dtype: torch.dtype) -> Any:
             u,
         )
 
-    address, real = types.voidptr, types.float32
-    return compiled_as(types.void(address, real, real, address, address), gate_pass)
+    return TeamPass(gate_pass)

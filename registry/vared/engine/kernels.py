@@ -9,21 +9,53 @@ Shape legend: as in `values`; R rows of data.
 
 from __future__ import annotations
 
+from ctypes import Structure, byref, c_double, c_int64
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import types
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import overload
 from torch import Tensor
 
-from ..compiled import Array, compiled
+from ..compiled import Array, compiled, pointer
+from ..team import TeamPass, share_of, team_size
 from .packed import rectify
 
 NUM_COLOURS = 3
 NARROW = 32
 """Up to so many channels a whole line of pixels is summed at once, so that vectors are full."""
+
+
+class _Clip(Structure):
+    """What a pass over a clip is told; memory by its address, steps and sizes in numbers."""
+
+    _fields_ = (
+        ("read", c_int64),
+        ("written", c_int64),
+        ("num_frames", c_int64),
+        ("num_pixels", c_int64),
+        ("next_frame", c_int64),
+        ("next_colour", c_int64),
+    )
+
+
+class _Sum(Structure):
+    """What `add_` is told."""
+
+    _fields_ = (
+        ("into", c_int64),
+        ("y", c_int64),
+        ("rows", c_int64),
+        ("times", c_int64),
+        ("pixels", c_int64),
+        ("groups", c_int64),
+        ("channels", c_int64),
+        ("relu", c_int64),
+        ("factor", c_double),
+    )
 
 
 def is_compiled(x: Tensor) -> bool:
@@ -38,8 +70,10 @@ def channels_last(x_TCHW: Tensor, dtype: torch.dtype) -> Tensor:
     has_lines = x_TCHW.stride()[2:] == (width, 1) and x_TCHW.dtype == torch.float32
     if not (has_lines and channels == NUM_COLOURS and is_compiled(y)):
         return y.copy_(x_TCHW.permute(0, 2, 3, 1))
-    planes = x_TCHW.flatten(2).numpy()
-    _interleave(planes[:, 0], planes[:, 1], planes[:, 2], _array(y).reshape(num_frames, -1))
+    next_frame, next_colour, *_ = x_TCHW.stride()
+    sizes = (num_frames, height * width, next_frame, next_colour)
+    told = _Clip(x_TCHW.data_ptr(), y.data_ptr(), *sizes)
+    _clip_pass(dtype)(byref(told), team_size(y.numel()))
     return y
 
 
@@ -47,13 +81,15 @@ def add_(into: Tensor, y: Tensor, factor: float, *, relu: bool) -> None:
     """Add a map to every place that it stands for, in place.
 
     Args:
-        into: (R, places of a frame, pixels, places of a channel, C').
+        into: (R, places of a frame, pixels, places of a channel, C'), contiguous.
         y: (R, pixels, C').
         factor: What `y` is multiplied by.
         relu: ReLU after that.
     """
     if is_compiled(into):
-        _add(_array(into), _array(y), factor, relu)
+        read = y.contiguous()  # as it is already, but the pass would not notice
+        told = _Sum(into.data_ptr(), read.data_ptr(), *into.shape, relu, factor)
+        _add_pass(into.dtype)(byref(told), team_size(into.numel()))
         return
     into.add_(y[:, None, :, None], alpha=factor)
     if relu:
@@ -111,29 +147,72 @@ def _compile_like(value: Any, x: Any) -> Any:
     return to_nearest_even
 
 
-@compiled
-def _interleave(red: Any, green: Any, blue: Any, into: Any) -> None:
-    num_frames, num_pixels = red.shape
-    for t in range(num_frames):
-        r, g, b, y = red[t], green[t], blue[t], into[t]
-        for n in range(num_pixels):
-            y[3 * n] = _like(r[n], y[0])
-            y[3 * n + 1] = _like(g[n], y[0])
-            y[3 * n + 2] = _like(b[n], y[0])
+def number_type(dtype: torch.dtype) -> Any:
+    """What compiled passes read a map as."""
+    return np.uint16 if dtype == torch.bfloat16 else np.float32
+
+
+@cache
+def _clip_pass(dtype: torch.dtype) -> TeamPass:
+    number, layout = number_type(dtype), np.dtype(_Clip)
+
+    def clip_pass(address: Any) -> None:
+        told = carray(address, (1,), layout)[0]
+        size = told.num_pixels
+        into = carray(pointer(told.written), (told.num_frames, 3 * size), number)
+        x = carray(
+            pointer(told.read),
+            ((told.num_frames - 1) * told.next_frame + 2 * told.next_colour + size,),
+            np.float32,
+        )
+        first, end = share_of(told.num_frames)
+        for t in range(first, end):
+            red = x[t * told.next_frame :]
+            _interleave(red, red[told.next_colour :], red[2 * told.next_colour :], into[t], size)
+
+    return TeamPass(clip_pass)
 
 
 @compiled
-def _add(into: Any, y: Any, factor: float, relu: bool) -> None:
-    rows, times, pixels, groups, channels = into.shape
+def _interleave(red: Any, green: Any, blue: Any, y: Any, num_pixels: int) -> None:
+    for n in range(num_pixels):
+        y[3 * n] = _like(red[n], y[0])
+        y[3 * n + 1] = _like(green[n], y[0])
+        y[3 * n + 2] = _like(blue[n], y[0])
+
+
+@cache
+def _add_pass(dtype: torch.dtype) -> TeamPass:
+    number, layout = number_type(dtype), np.dtype(_Sum)
+
+    def add_pass(address: Any) -> None:
+        told = carray(address, (1,), layout)[0]
+        rows, pixels, channels = told.rows, told.pixels, told.channels
+        into = carray(pointer(told.into), (rows, told.times, pixels, told.groups, channels), number)
+        y = carray(pointer(told.y), (rows, pixels, channels), number)
+        first, end = share_of(rows * pixels)
+        _add(into, y, told.factor, told.relu != 0, first, end)
+
+    return TeamPass(add_pass)
+
+
+@compiled
+def _add(into: Any, y: Any, factor: float, relu: bool, first: int, end: int) -> None:
+    """Add the pixels from `first` to `end`, counted over all rows."""
+    rows, times, pixels, groups, _ = into.shape
     scale = np.float32(factor)
     least = np.float32(0) if relu else np.float32(-np.inf)
     for row in range(rows):
+        start = max(first - row * pixels, 0)
+        stop = max(min(end - row * pixels, pixels), start)
+        y_row = y[row, start:stop]
         for time in range(times):
-            for pixel in range(pixels):
-                read = y[row, pixel]
+            into_row = into[row, time, start:stop]
+            for pixel in range(len(y_row)):
+                read = y_row[pixel]
                 for group in range(groups):
-                    written = into[row, time, pixel, group]
-                    for c in range(channels):
+                    written = into_row[pixel, group]
+                    for c in range(len(read)):
                         total = _number(written[c]) + scale * _number(read[c])
                         written[c] = _like(least if total < least else total, written[c])
 
