@@ -10,12 +10,15 @@
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 
+# one of them has the tests that need a cluster, which wait for SLURM most of the time
+TEST_PROCESSES ?= 3
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := harness registry jobs results tests benchmarks
 
-.PHONY: install dev sweep test test-cluster test-others check format clean slurm-up slurm-down
+.PHONY: install dev sweep test check format clean slurm-up slurm-down
 
 install: $(VENV)/.installed
 dev: $(VENV)/.dev
@@ -37,14 +40,7 @@ sweep: $(VENV)/.installed
 	$(BIN)/harness sweep budgets.yaml
 
 test: $(VENV)/.dev
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going test-cluster test-others
-
-# those wait for SLURM most of the time
-test-cluster: $(VENV)/.dev
-	$(BIN)/pytest -m cluster
-
-test-others: $(VENV)/.dev
-	$(BIN)/pytest -m "not cluster"
+	$(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadgroup --no-loadscope-reorder
 
 slurm-up:
 	tests/cluster/slurm_cluster.sh up

@@ -37,7 +37,7 @@ PLAIN_DATA = {
     "done": False,
     "config": {"grid_search": [1, 2]},
 }
-_DEADLINE_S = 120.0
+_DEADLINE_S = 240.0
 
 
 def echo(payload: dict[str, Any], worker: Worker) -> Any:
@@ -90,7 +90,7 @@ def until(condition: Callable[[], bool]) -> None:
     """Return as soon as the condition holds.
 
     Raises:
-        TimeoutError: It did not hold within two minutes.
+        TimeoutError: It did not hold within four minutes.
     """
     deadline = time.monotonic() + _DEADLINE_S
     while not condition():

@@ -20,7 +20,7 @@ from .slurm.ticket import read_ticket
 from .testing import call, until
 from .worker import Worker
 
-_SOON_S = 150.0
+_SOON_S = 300.0
 
 
 class Steps:

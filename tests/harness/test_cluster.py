@@ -18,7 +18,7 @@ from results.record import CLOCKS_AND_PLACES, Record
 from results.store import Store
 
 HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
-SECONDS = 200.0
+SECONDS = 400.0
 
 
 class Lab:
@@ -105,7 +105,7 @@ def test_a_sweep_whose_process_is_gone_is_found_again(
     assert "returned after" in lab.run("why", lab.keys[0][:6])
 
 
-@pytest.mark.timeout(900)  # it trains, twice
+@pytest.mark.timeout(1200)  # it trains, twice
 def test_cancelled_trials_resume_and_equal_undisturbed_ones(lab: Lab, slurm: Any) -> None:
     lab.write(epochs=40, checkpoint_s=0)
     assert "Submitted 2 trials; 0 were" in lab.run("sweep", "small.yaml", "--detach")
@@ -159,7 +159,6 @@ def test_doctor_tries_a_node(lab: Lab) -> None:
     assert "Nothing is broken." in shown
 
 
-@pytest.mark.timeout(400)  # Ray starts on two nodes
 def test_ray_on_nodes_is_submitted_from_outside(lab: Lab, slurm: Any) -> None:
     lab.write(name="ray", nodes=2, sbatch={"partition": slurm.main, "time": 10})
     shown = lab.run("sweep", "small.yaml", "--dry-run")

@@ -40,7 +40,7 @@ def submit(slurm, folder, *command):
 
 
 def state_of(slurm, job):
-    slurm.until(lambda: job not in slurm.jobs(), seconds=200)
+    slurm.until(lambda: job not in slurm.jobs(), seconds=400)
     slurm.until(lambda: slurm.accounts_of(job).get(job, "RUNNING") != "RUNNING")
     return slurm.accounts_of(job)[job]
 

@@ -84,7 +84,7 @@ def time_runs_out(slurm, executor, place):
     slurm.run("scancel", "--signal=USR2", hears.job)
     slurm.until(lambda: hears.waits_at(2, attempt=3))
     hears.let(2)
-    slurm.until(lambda: deaf.waits_at(1, attempt=2), seconds=100)
+    slurm.until(lambda: deaf.waits_at(1, attempt=2), seconds=240)
     deaf.let(1)
     ended = driver.outcomes()
     hears.check_done(ended["hears"], began=[0, 1, 2])
@@ -234,7 +234,7 @@ def test_a_job_put_back_into_the_queue_after_its_end_does_nothing(slurm, executo
     slurm.until(lambda: cancelled.waits_at(1, attempt=2))
     slurm.run("scontrol", "requeue", ",".join(first))
     array = done.job.partition("_")[0]
-    slurm.until(lambda: slurm.accounts_of(array) == first, seconds=30)
+    slurm.until(lambda: slurm.accounts_of(array) == first)
     assert (done.began, done.completed) == ([0], 1)
     cancelled.let(1)
     cancelled.check_done(driver.outcomes()["cancelled"], began=[0, 1])
