@@ -1,9 +1,9 @@
 """Where the inference engine's time goes: convolutions, gates, and what is neither.
 
     python benchmarks/engine_parts.py [--recognizers tsn,tsm] [--saving 0.35] [--repeats 9]
-        [--dtype float32]
+        [--dtype float32] [--threads 2]
 
-Paper scale, drawn routes with gates, batch 1, one thread, dense beside adaptive. Each part is timed
+Paper scale, drawn routes with gates, batch 1, dense beside adaptive. Each part is timed
 from outside, in every pass, so that passes take a little longer than without; "rest" is what is
 left of them. Prints a Markdown table: median milliseconds over routes and rounds.
 """
@@ -56,8 +56,9 @@ def main() -> None:
     parser.add_argument("--saving", type=float, default=0.35)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--dtype", default=",".join(DTYPES))
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     busy = load()
     keep_freed_memory()
     import_mmaction()
@@ -65,7 +66,7 @@ def main() -> None:
     columns = ["recognizer", "type", "engine", *PARTS, "rest", TOTAL, "n"]
     print(
         f"`python {shlex.join(sys.argv)}`, {code_revision()}, {processor()}, torch "
-        f"{torch.__version__}, 1 thread, load {busy:.1f} before\n\n"
+        f"{torch.__version__}, threads: {options.threads}, load {busy:.1f} before\n\n"
         f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}",
         flush=True,
     )

@@ -1,22 +1,25 @@
 """What a VA-RED2 training step costs beside a dense one, interleaved in one run.
 
     python benchmarks/step_cost.py [--batch 16] [--size 56] [--repeats 15] [--out FILE]
-        [--method-settings '{gate_sees: block}'] [--parts]
+        [--method-settings '{gate_sees: block}'] [--parts] [--threads 2]
 
 Prints Markdown tables, in contiguous memory and with channels last, dense and VA-RED2 alike: median
 milliseconds of process time, and the median and range of the ratio, pair by pair, while gates
 learn, are forced full, and rest. Process time, because desk machines are shared; with one thread it
-is the step's own. The step is the recipe's: loss, backward, AdamW in its groups. Memory is the most
-bytes of tensors alive at a time, as torch's profiler sees allocations, above what is there before
-the step. `--parts` times the learning step with parts of the method taken out by turns instead;
-what is left is not VA-RED2, and says only what those parts take. The last of them is what the dense
-step would take if it had the compiled normalisation too, and a few calls more.
+is the step's own, with more it is the time on the wall. The step is the recipe's: loss, backward,
+AdamW in its groups. Memory is the most bytes of tensors alive at a time, as torch's profiler sees
+allocations, above what is there before the step. `--parts` times the learning step with parts of
+the method taken out by turns instead; what is left is not VA-RED2, and says only what those parts
+take. The last of them is what the dense step would take if it had the compiled normalisation too,
+and a few calls more.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -103,10 +106,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     import_mmaction()
     say(
-        f"\n`python benchmarks/step_cost.py --batch {options.batch} --size {options.size} "
-        f"--repeats {options.repeats} --method-settings '{options.method_settings}'"
-        f"{' --parts' if options.parts else ''}`, {code_revision()}, {processor()}, "
-        f"torch {torch.__version__}, {options.threads} thread\n",
+        f"\n`python {shlex.join(sys.argv)}`, {code_revision()}, {processor()}, "
+        f"torch {torch.__version__}, threads: {options.threads}\n",
         options.out,
     )
     if options.parts:
@@ -223,16 +224,17 @@ class Step:
         self.optimiser = build_optim_wrapper(recognizer, settings)
 
     def __call__(self) -> float:
-        """Run it; return seconds of process time."""
+        """Run it; return seconds: see above."""
+        clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
         if hasattr(self.recognizer, "vared"):
             self.recognizer.vared.full = self.phase == "full"
             self.recognizer.vared.frozen = self.phase == "settled"
-        start = time.process_time()
+        start = clock()
         self.optimiser.zero_grad()
         losses = self.recognizer.loss(self.clips, self.samples)
         sum(value for name, value in losses.items() if "loss" in name).backward()
         self.optimiser.step()
-        return time.process_time() - start
+        return clock() - start
 
     def peak_bytes(self) -> int:
         """Run it; return the most bytes alive at a time, above those before the step."""

@@ -1,8 +1,8 @@
 """All gates that see the same map, in one call of compiled code. Ours.
 
 A gate is a few thousand multiply-adds. What it takes is the way there and the memory touched on
-it, which has left the caches whenever a convolution has run. Two addresses are a shorter way than
-a dozen arrays. Threads share the reading; one of them decides.
+it, which has left the caches whenever a convolution has run. One address is a shorter way than a
+dozen arrays. Threads share the reading; one of them decides.
 
 Shape legend: as in `values`; R rows of data, K numbers that a gate sees, D hidden units and S
 branches of all gates.
@@ -36,7 +36,7 @@ _PARTS = 11
 
 
 class _Told(Structure):
-    """What a pass is told; memory by its address, parts of the numbers by where they start."""
+    """What a pass is told: where map and numbers lie, and where parts of the numbers start."""
 
     _fields_ = (
         ("data", c_int64),
@@ -78,7 +78,8 @@ class GateNumbers:
 class GatePass:
     """What gates say of maps of one shape, in one call of compiled code.
 
-    All that it needs lies in one piece of memory, room for what it makes included.
+    All that it needs lies in one piece of memory, room for what it makes included, also for what
+    each of the threads makes that PyTorch may use now.
 
     Args:
         dtype: Of the maps.

@@ -30,30 +30,20 @@ NARROW = 32
 
 
 class _Clip(Structure):
-    """What a pass over a clip is told; memory by its address, steps and sizes in numbers."""
+    """What a pass over a clip is told: where it lies and is to lie, sizes, and steps in numbers."""
 
-    _fields_ = (
-        ("read", c_int64),
-        ("written", c_int64),
-        ("num_frames", c_int64),
-        ("num_pixels", c_int64),
-        ("next_frame", c_int64),
-        ("next_colour", c_int64),
+    _fields_ = tuple(
+        (name, c_int64)
+        for name in ("read", "written", "num_frames", "num_pixels", "next_frame", "next_colour")
     )
 
 
 class _Sum(Structure):
-    """What `add_` is told."""
+    """What a pass of `add_` is told: where both maps lie, sizes, and how to add."""
 
     _fields_ = (
-        ("into", c_int64),
-        ("y", c_int64),
-        ("rows", c_int64),
-        ("times", c_int64),
-        ("pixels", c_int64),
-        ("groups", c_int64),
-        ("channels", c_int64),
-        ("relu", c_int64),
+        *((name, c_int64) for name in ("into", "y", "relu")),
+        *((name, c_int64) for name in ("rows", "times", "pixels", "groups", "channels")),
         ("factor", c_double),
     )
 
@@ -88,7 +78,7 @@ def add_(into: Tensor, y: Tensor, factor: float, *, relu: bool) -> None:
     """
     if is_compiled(into):
         read = y.contiguous()  # as it is already, but the pass would not notice
-        told = _Sum(into.data_ptr(), read.data_ptr(), *into.shape, relu, factor)
+        told = _Sum(into.data_ptr(), read.data_ptr(), relu, *into.shape, factor)
         _add_pass(into.dtype)(byref(told), team_size(into.numel()))
         return
     into.add_(y[:, None, :, None], alpha=factor)
