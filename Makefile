@@ -10,15 +10,18 @@
 PYTHON ?= python3
 TORCH_INDEX_URL ?=
 
-# one of them has the tests that need a cluster, which wait for SLURM most of the time
-TEST_PROCESSES ?= 3
-
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := harness registry jobs results tests benchmarks
 
-.PHONY: install dev sweep test check format clean slurm-up slurm-down
+# of a pipe's commands, any may fail
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
+TESTS := test-cluster test-registry test-others
+
+.PHONY: install dev sweep test $(TESTS) check format clean slurm-up slurm-down
 
 install: $(VENV)/.installed
 dev: $(VENV)/.dev
@@ -40,7 +43,18 @@ sweep: $(VENV)/.installed
 	$(BIN)/harness sweep budgets.yaml
 
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses=$(TEST_PROCESSES) --dist=loadgroup --no-loadscope-reorder
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going $(TESTS) || \
+	  { grep --no-filename --extended-regexp '^(FAILED|ERROR)' $(TESTS:%=$(VENV)/%.log); exit 1; }
+
+# those wait for SLURM most of the time, but its clock runs on: the others take what they leave
+test-cluster: $(VENV)/.dev
+	$(BIN)/pytest -m cluster 2>&1 | tee $(VENV)/$@.log
+
+test-registry: $(VENV)/.dev
+	nice -n 10 $(BIN)/pytest -m "not cluster" tests/registry 2>&1 | tee $(VENV)/$@.log
+
+test-others: $(VENV)/.dev
+	nice -n 10 $(BIN)/pytest -m "not cluster" --ignore=tests/registry 2>&1 | tee $(VENV)/$@.log
 
 slurm-up:
 	tests/cluster/slurm_cluster.sh up

@@ -31,7 +31,6 @@ SCRIPT = Path(__file__).parent / "cluster" / "slurm_cluster.sh"
 HOW = "`make slurm-up` starts one and prints the SLURM_CONF to export"
 LOCK_WAIT_S = 480.0
 NUM_PORTS = 15
-GIVES_WAY = 10
 
 
 class Shown(NamedTuple):
@@ -169,27 +168,10 @@ class Cluster:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark those that need the cluster, and put them first, since they take longest.
-
-    Of several processes one has all of them; the others have the tests of a file each.
-    """
+    """Mark those that need the cluster: they mostly wait, so `make test` runs others beside."""
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)
-        group = "cluster" if _needs_cluster(item) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not _needs_cluster(item))
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Beside tests that need the cluster others take what these leave: SLURM's clock runs on."""
-    is_one_of_several = "PYTEST_XDIST_WORKER" in os.environ
-    if is_one_of_several and not _needs_cluster(item) and os.nice(0) == 0:
-        os.nice(GIVES_WAY)
-
-
-def _needs_cluster(item: pytest.Item) -> bool:
-    return item.get_closest_marker("cluster") is not None
 
 
 @pytest.fixture(scope="session")
