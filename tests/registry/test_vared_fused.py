@@ -16,6 +16,7 @@ from registry.recognizers.forward import recognizer_forward
 from registry.vared.copies import CopyPlan, blend_copies
 from registry.vared.frames import mirrors
 from registry.vared.fused import decide_and_blend, is_fused, is_fused_gate, normalise_and_blend
+from registry.vared.fused.layer import FEW_THREADS
 from registry.vared.gate import Gate, Look
 from registry.vared.recognizer import adapt
 from registry.vared.settings import VaRedSettings
@@ -232,6 +233,14 @@ def test_layers_that_one_pass_is_not_for_are_left_as_they_were() -> None:
     assert normalise_and_blend(u[:1], norm, nn.ReLU(), plan, weights) is None
     assert normalise_and_blend(u, norm.eval(), nn.ReLU(), plan, weights) is None
     assert norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("num_threads", [1, FEW_THREADS, FEW_THREADS + 1])
+def test_of_many_threads_pytorchs_operations_make_more(num_threads: int) -> None:
+    plan = CopyPlan((1, 2), (1, 2), 4, 2, False)
+    torch.set_num_threads(num_threads)  # a fixture of all tests here sets it back
+    is_one_pass = is_fused(torch.randn(2, 4, 3, 3), nn.BatchNorm2d(4), nn.ReLU(), plan)
+    assert is_one_pass is (num_threads <= FEW_THREADS)
 
 
 def test_a_step_keeps_no_map_for_the_blend() -> None:

@@ -1,6 +1,6 @@
 """What follows a convolution in training, in few passes over memory and few calls. Ours.
 
-Compiled for one thread, float32 and contiguous maps; PyTorch's own operations do it elsewhere.
+Compiled for few threads, float32 and contiguous maps; PyTorch's own operations do it elsewhere.
 """
 
 from .layer import decide_and_blend, is_fused, is_fused_gate, normalise_and_blend

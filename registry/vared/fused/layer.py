@@ -1,9 +1,9 @@
 """What follows a convolution in training as one operation of autograd, its gate's decision too.
 
 A gate has a dozen operations on a few numbers, and as many in the backward; at desk scale they cost
-their calls and hardly any arithmetic. Here a layer has a few. Compiled for one thread, the
-processor, float32 and contiguous maps; PyTorch's own operations do it elsewhere: see `gate` and
-`copies`.
+their calls and hardly any arithmetic. Here a layer has a few. Compiled for the processor, float32
+and contiguous maps, and for few threads, since it has one of its own; PyTorch's own operations do
+it elsewhere: see `gate` and `copies`.
 
 Shape legend: N clips, T frames, R rows of a map, N * T or N; C channels, H height, W width; S
 branches of both axes of a gate.
@@ -28,6 +28,8 @@ from . import blend
 from .gate import decide, learn, look
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+FEW_THREADS = 2
+"""Of more, PyTorch's operations may make more than these passes save; up to so many they do not."""
 
 
 def is_fused(x: Tensor, norm: Any, act: nn.Module | None, plan: CopyPlan) -> bool:
@@ -45,9 +47,9 @@ def is_fused(x: Tensor, norm: Any, act: nn.Module | None, plan: CopyPlan) -> boo
         norm.training and norm.affine and norm.track_running_stats and norm.momentum
     )
     is_plain = x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
-    is_one = torch.get_num_threads() == 1 and not torch.is_autocast_enabled("cpu")
+    are_few = torch.get_num_threads() <= FEW_THREADS and not torch.is_autocast_enabled("cpu")
     # a single row may be a single number, of which PyTorch's normalisation says what is wrong
-    return bool(counts) and is_plain and is_one and len(x) > 1 and plan.has_groups
+    return bool(counts) and is_plain and are_few and len(x) > 1 and plan.has_groups
 
 
 def is_fused_gate(gate: Gate) -> bool:
