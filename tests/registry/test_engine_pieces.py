@@ -226,9 +226,13 @@ def test_a_clip_with_channels_last_is_the_clip(
 @pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("relu", [False, True])
-def test_a_map_is_added_to_every_place_it_stands_for(relu: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("width", [7, 9])
+def test_a_map_is_added_to_every_place_it_stands_for(
+    width: int, relu: bool, dtype: torch.dtype
+) -> None:
+    """Of wider maps also to a part of the channels."""
     torch.manual_seed(0)
-    into, y = torch.randn(2, 3, 5, 2, 7).to(dtype), torch.randn(2, 5, 7).to(dtype)
+    into, y = torch.randn(2, 3, 5, 2, width).to(dtype)[..., :7], torch.randn(2, 5, 7).to(dtype)
     total = into.float() + 0.5 * y.float()[:, None, :, None]
     kernels.add_(into, y, 0.5, relu=relu)
     torch.testing.assert_close(into, (total.relu() if relu else total).to(dtype))

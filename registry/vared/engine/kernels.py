@@ -71,12 +71,12 @@ def add_(into: Tensor, y: Tensor, factor: float, *, relu: bool) -> None:
     """Add a map to every place that it stands for, in place.
 
     Args:
-        into: (R, places of a frame, pixels, places of a channel, C'), contiguous.
+        into: (R, places of a frame, pixels, places of a channel, C'); contiguous as a rule.
         y: (R, pixels, C').
         factor: What `y` is multiplied by.
         relu: ReLU after that.
     """
-    if is_compiled(into):
+    if is_compiled(into) and into.is_contiguous():
         read = y.contiguous()  # as it is already, but the pass would not notice
         told = _Sum(into.data_ptr(), read.data_ptr(), relu, *into.shape, factor)
         _add_pass(into.dtype)(byref(told), team_size(into.numel()))
