@@ -20,7 +20,7 @@ from numba import cfunc, types
 from .compiled import compiled, compiled_as
 
 WORTH_A_THREAD = 2**14
-"""Numbers of a map; for fewer, giving a thread its share takes about as long as it saves."""
+"""Numbers of a map, so that little work is not shared; chosen, not measured to the number."""
 
 thread_number: Any = types.ExternalFunction("omp_get_thread_num", types.int32())
 num_threads: Any = types.ExternalFunction("omp_get_num_threads", types.int32())

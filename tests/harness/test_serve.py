@@ -78,7 +78,7 @@ def address(lines: list[str], what: str) -> str:
 def get(url: str, **headers: str) -> tuple[int, str]:
     try:
         request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -122,12 +122,12 @@ def test_both_end_together_and_leave_nothing(runs: Path) -> None:
         assert "MLflow" in get(url)[1]
         assert "MLflow" in get(f"{address(lines, 'Report')}mlflow")[1]
         assert ended(process, signal.SIGTERM) == 0
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 10
     while any(child.is_running() for child in children) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [child for child in children if child.is_running()]
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(url, timeout=30)
+        urllib.request.urlopen(url, timeout=5)
 
 
 def test_a_taken_port_is_told(

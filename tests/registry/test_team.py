@@ -39,7 +39,7 @@ torch.testing.assert_close(into, expected)
 
 
 def note(address: Any) -> None:
-    """Each thread adds one to its own number, and once all have, counts those that did."""
+    """Each thread notes how many there are in its own place, and once all have, how many did."""
     noted = carray(address, (2, 4), np.int64)
     thread = thread_number()
     noted[0, thread] += num_threads()

@@ -236,7 +236,7 @@ def test_layers_that_one_pass_is_not_for_are_left_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("num_threads", [1, FEW_THREADS, FEW_THREADS + 1])
-def test_of_many_threads_pytorchs_operations_make_more(num_threads: int) -> None:
+def test_with_many_threads_pytorchs_operations_do_it(num_threads: int) -> None:
     plan = CopyPlan((1, 2), (1, 2), 4, 2, False)
     torch.set_num_threads(num_threads)  # a fixture of all tests here sets it back
     is_one_pass = is_fused(torch.randn(2, 4, 3, 3), nn.BatchNorm2d(4), nn.ReLU(), plan)

@@ -29,7 +29,8 @@ from .gate import decide, learn, look
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 FEW_THREADS = 2
-"""Of more, PyTorch's operations may make more than these passes save; up to so many they do not."""
+"""With up to so many, steps take less than by PyTorch's operations (benchmarks/step_cost/table.md);
+more were not measured."""
 
 
 def is_fused(x: Tensor, norm: Any, act: nn.Module | None, plan: CopyPlan) -> bool:
