@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -16,10 +18,11 @@ from registry.recognizers.forward import recognizer_forward
 from registry.vared.copies import CopyPlan, blend_copies
 from registry.vared.frames import mirrors
 from registry.vared.fused import decide_and_blend, is_fused, is_fused_gate, normalise_and_blend
-from registry.vared.fused.layer import FEW_THREADS
+from registry.vared.fused.layer import TIMES_READ
 from registry.vared.gate import Gate, Look
 from registry.vared.recognizer import adapt
 from registry.vared.settings import VaRedSettings
+from registry.vared.team import team_size
 
 NUM_CLIPS = 3
 
@@ -215,6 +218,22 @@ def test_a_gate_at_rest_gets_no_gradient_and_gives_none() -> None:
     assert all(parameter.grad is None for parameter in gate.parameters())
 
 
+@pytest.mark.parametrize("learns", [False, True])
+def test_what_a_layer_keeps_is_freed_with_what_it_made(learns: bool) -> None:
+    """At once, since a cycle through autograd would wait for Python to look for it, or stay."""
+    plan = CopyPlan((1, 2), (1, 2), 4, 2, False)
+    gate = Gate(3, 2, (2, 2), VaRedSettings())
+    x, u = torch.randn(4, 3, 2, 2), torch.randn(4, 4, 2, 2, requires_grad=True)
+    gc.disable()
+    try:
+        made = decide_and_blend(x, u, gate, nn.BatchNorm2d(4), None, plan, 1, learns=learns)
+        nodes = [weakref.ref(output) for output in made]
+        del made
+        assert [node() for node in nodes] == [None] * 4
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize(
     "choices", [{"gate_norm": "running"}, {"gate_norm": "batch"}, {"normalise": True}]
 )
@@ -235,12 +254,42 @@ def test_layers_that_one_pass_is_not_for_are_left_as_they_were() -> None:
     assert norm.num_batches_tracked == 0
 
 
-@pytest.mark.parametrize("num_threads", [1, FEW_THREADS, FEW_THREADS + 1])
-def test_with_many_threads_pytorchs_operations_do_it(num_threads: int) -> None:
+@pytest.mark.parametrize("is_3d", [False, True])
+@pytest.mark.parametrize("num_threads", [2, 3])
+def test_numbers_are_the_same_however_many_threads_make_them(is_3d: bool, num_threads: int) -> None:
+    """All of them, and on maps that are worth a thread each."""
+    plan = CopyPlan((1, 2), (1, 2), 9, 8, mirrors(8, 2, True))
+    torch.manual_seed(0)
+    gate = Gate(5, plan.num_frames, (2, 2), VaRedSettings())
+    norm, act = two_norms(plan.num_channels, is_3d=is_3d)[0], nn.ReLU()
+    x = torch.randn(shape_of(plan, 5, 14, 13, is_3d=is_3d), requires_grad=True)
+    u = torch.randn(shape_of(plan, plan.num_channels, 21, 17, is_3d=is_3d), requires_grad=True)
+    made = {}
+    for threads in (1, num_threads):
+        torch.set_num_threads(threads)
+        assert team_size(TIMES_READ * u.numel()) == threads
+        own = deepcopy(norm)
+        outputs = decide_and_blend(x, u, gate, own, act, plan, 1, learns=True)
+        loss = sum((output.square().sum() for output in outputs[:3]), start=torch.zeros(()))
+        inputs = (x, u, *gate.parameters(), *own.parameters())
+        made[threads] = (*outputs, *torch.autograd.grad(loss, inputs), *own.buffers())
+    for one, other in zip(made[1], made[num_threads], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_parameters_that_lie_in_no_row_are_read_as_they_are() -> None:
+    """As those are that somebody ties to another layer's, turned round."""
     plan = CopyPlan((1, 2), (1, 2), 4, 2, False)
-    torch.set_num_threads(num_threads)  # a fixture of all tests here sets it back
-    is_one_pass = is_fused(torch.randn(2, 4, 3, 3), nn.BatchNorm2d(4), nn.ReLU(), plan)
-    assert is_one_pass is (num_threads <= FEW_THREADS)
+    gates = [Gate(3, 2, (2, 2), VaRedSettings()) for _ in range(2)]
+    turned = gates[0].squeeze.weight.detach().t().contiguous().t()
+    gates[1].load_state_dict(gates[0].state_dict())
+    gates[1].squeeze.weight = nn.Parameter(turned)
+    assert not gates[1].squeeze.weight.is_contiguous()
+    x, u, found = torch.randn(4, 3, 2, 2), torch.randn(4, 4, 2, 2), []
+    for gate in gates:
+        y, *_ = decide_and_blend(x, u, gate, None, None, plan, 1, learns=True)
+        found.append((y, *torch.autograd.grad(y.square().sum(), gate.parameters())))
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_a_step_keeps_no_map_for_the_blend() -> None:

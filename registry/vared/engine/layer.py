@@ -20,7 +20,7 @@ from .graph import Conv
 from .packed import Ending, rectify
 from .rebuilding import Rebuilder
 from .shift import shifted, shifts_groups
-from .values import Copies, Value, frames
+from .values import Copies, Value, rows_of
 
 DENSE = Route((1.0,), (1.0,))
 FEW_CHANNELS = 64
@@ -51,6 +51,7 @@ class Layer:
         self.steps: tuple[int, ...] = (1,)
         """Output frames of which each branch computes one."""
         self.copies_frames = True
+        self._read: dict[tuple[int, int, int], tuple[Tensor | None, int]] = {}
         if step.layer is None:
             return
         channel, time = step.layer.rebuild_channel, step.layer.rebuild_time
@@ -153,6 +154,15 @@ class Layer:
             return shifted(x, step, self.shift.shift_div), step
         if filters.in_time:
             return x.data, step
+        key = (x.num_frames, x.repeats, step)
+        read = self._read.get(key)
+        if read is None:
+            read = self._read[key] = self._rows(x, step, filters)
+        rows, repeats = read
+        return x.data if rows is None else x.data.index_select(0, rows), repeats
+
+    def _rows(self, x: Value, step: int, filters: Filters) -> tuple[Tensor | None, int]:
+        """Which rows of data a convolution in space reads, None: all; and what `_input` returns."""
         stride, repeats = filters.time_stride, step
         if x.repeats % stride == 0:
             repeats = max(step, x.repeats // stride)
@@ -161,7 +171,7 @@ class Layer:
             wanted = list(range(0, num_frames, repeats))
         else:
             wanted = self._wanted(num_frames, step)
-        return frames(x, [t * stride for t in wanted]), repeats
+        return rows_of(x, [t * stride for t in wanted]), repeats
 
     def _wanted(self, num_frames: int, step: int) -> list[int]:
         if self.dynamic is None:

@@ -122,12 +122,17 @@ class Value:
 
 def frames(value: Value, index: Sequence[int]) -> Tensor:
     """Return data of the frames with these indices, repeats looked up: (len(index), H, W, C')."""
+    rows = rows_of(value, index)
+    return value.data if rows is None else value.data.index_select(0, rows)
+
+
+def rows_of(value: Value, index: Sequence[int]) -> Tensor | None:
+    """Return the rows of data that these frames are in; None: all, one after the other."""
     rows = _rows(tuple(index), value.repeats, len(value.data))
-    return value.data if rows is None else value.data.index_select(0, rows.to(value.data.device))
+    return None if rows is None else rows.to(value.data.device)
 
 
 @lru_cache(maxsize=512)
 def _rows(index: tuple[int, ...], repeats: int, num_rows: int) -> Tensor | None:
-    """Rows of data that these frames are in; None: all, one after the other."""
     rows = [t // repeats for t in index]
     return None if rows == list(range(num_rows)) else torch.tensor(rows)

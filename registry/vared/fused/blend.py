@@ -3,8 +3,7 @@
 Training keeps what goes into a batch normalisation and what goes into the next convolution. A blend
 between the two would keep its own input as well, for the gradients of the gate's weights. Here that
 is made again in the backward, where it is used, from the statistics of the batch: less memory, and
-fewer passes over it, which is what small maps cost. What compiled passes take comes one by one,
-since Numba is slow to know a tuple.
+fewer passes over it, which is what small maps cost. Each period of a clip is for itself.
 
 Shape legend: N clips, C channels; R rows of a map, images or clips, of K numbers; P periods of
 frames, Q = N * P; S branches, G groups of frames and channels, L numbers of a group in one period
@@ -23,27 +22,23 @@ import torch
 
 from ..compiled import Array, add_scaled, compiled, dot
 from ..copies import CopyPlan, basis_of
-from .normalisation import by_number, remember, statistics, unnormalise
 
 
 class Blend(NamedTuple):
-    """What is fixed about the blend of one layer's map: see `blend_of`.
+    """What is fixed about the blend of one layer's map.
 
     Args:
         basis: (S_channel, S_time, P * G * G), each pair of branches' matrices side by side.
         starts: (Q, G), where the first number of each group lies in memory.
         lengths: (G,), how many there are: L, or less where an odd number of channels leaves a gap.
-        run: How many of them lie side by side.
-        next_run: From there to where the next lie.
-        num_channel_groups: Of the G, those that differ in their channels.
+        told: Where these lie; `run`, how many numbers of a group lie side by side, and `next_run`,
+            from there to where the next lie; and sizes: see `told.Told`.
     """
 
     basis: Array
     starts: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
-    run: int
-    next_run: int
-    num_channel_groups: int
+    told: dict[str, int]
 
 
 @lru_cache(maxsize=512)
@@ -54,153 +49,144 @@ def blend_of(plan: CopyPlan, shape: torch.Size) -> Blend:
     next_frame, next_channel = (
         (size, num_frames * size) if has_frames_inside else (num_channels * size, size)
     )
+    num_clips = math.prod(shape) // (num_frames * num_channels * size)
     firsts = np.arange(plan.channel_factors[-1]) * plan.num_kept
-    clips = np.arange(math.prod(shape) // (num_frames * num_channels * size))
     frames = np.arange(num_frames).reshape(-1, plan.num_frame_groups)
     starts = np.add.outer(
-        clips * num_frames * num_channels * size,
+        np.arange(num_clips) * num_frames * num_channels * size,
         np.add.outer(frames * next_frame, firsts * next_channel),
     )
-    lengths = np.minimum(plan.num_kept, num_channels - firsts) * size
-    basis = basis_of(plan, torch.device("cpu"))
-    return Blend(
-        basis=basis.reshape(len(plan.channel_factors), len(plan.time_factors), -1).numpy(),
-        starts=starts.reshape(-1, plan.num_frame_groups * len(firsts)),
-        lengths=np.tile(lengths, plan.num_frame_groups),
-        run=size if has_frames_inside else plan.num_kept * size,
-        next_run=next_channel if has_frames_inside else 0,
-        num_channel_groups=len(firsts),
+    starts = np.ascontiguousarray(starts.reshape(-1, plan.num_frame_groups * len(firsts)))
+    lengths = np.tile(
+        np.minimum(plan.num_kept, num_channels - firsts) * size, plan.num_frame_groups
     )
+    basis = basis_of(plan, torch.device("cpu")).contiguous().numpy()
+    told = {
+        "basis": basis.ctypes.data,
+        "starts": starts.ctypes.data,
+        "lengths": lengths.ctypes.data,
+        "run": size if has_frames_inside else plan.num_kept * size,
+        "next_run": next_channel if has_frames_inside else 0,
+        "num_channel_groups": len(firsts),
+        "num_periods": len(starts),
+        "num_groups": len(lengths),
+        "group_size": int(lengths[0]),
+        "num_clips": num_clips,
+        "num_rows": shape[0],
+        "num_numbers": math.prod(shape[1:]),
+        "num_channels": num_channels,
+        "num_channel_branches": len(plan.channel_factors),
+        "num_time_branches": len(plan.time_factors),
+    }
+    return Blend(basis, starts, lengths, told)
 
 
 @compiled
-def normalise_and_blend(
-    rows: Any,
-    weight: Any,
-    bias: Any,
+def put_affine(weight: Any, bias: Any, found: Any, first: int, end: int, affine: Any) -> None:
+    """Put down scale and shift of each number of some channels.
+
+    Args:
+        weight: (C,), of the batch normalisation; ones where there is none.
+        bias: Likewise; zeros where there is none.
+        found: (3, C), its statistics.
+        first: Of the channels to do.
+        end: Where they end.
+        affine: (2, C and what is missing, numbers of a channel).
+    """
+    for c in range(first, end):
+        scale = weight[c] * found[2, c]
+        affine[0, c] = scale
+        affine[1, c] = bias[c] - found[0, c] * scale
+
+
+@compiled
+def blend_periods(
+    u: Any,
+    affine: Any,
     least: Any,
-    channel: Any,
-    time: Any,
-    basis: Any,
     starts: Any,
     lengths: Any,
     run: int,
     next_run: int,
-    num_channel_groups: int,
-    normalises: bool,
-    running_mean: Any,
-    running_variance: Any,
-    momentum: float,
-    eps: float,
+    mix: Any,
+    first: int,
+    end: int,
     y: Any,
-) -> Any:
-    """Put into `y` what normalisation, activation and blend make of a map.
+) -> None:
+    """Put into `y` what normalisation, activation and blend make of some periods of a map.
 
     Args:
-        rows: (R, K), what the convolution made.
-        weight: Of the batch normalisation; ones where there is none.
-        bias: Likewise; zeros where there is none.
+        u: What the convolution made, all numbers in a row.
+        affine: (2, groups of channels, L), scale and shift.
         least: The least that the activation gives.
-        channel: (N, S_channel), weights of a gate.
-        time: (N, S_time).
-        basis: This and the next five: see `Blend`.
+        starts: This and the next three: see `Blend`.
+        lengths: See above.
+        run: See above.
+        next_run: See above.
+        mix: (Q, G, G), matrices of the blend.
+        first: Of the periods to do.
+        end: Where they end.
+        y: As `u`.
+    """
+    num_groups = len(lengths)
+    z = np.zeros((num_groups, lengths[0]), np.float32)
+    for q in range(first, end):
+        _activate(u, affine, least, starts[q], lengths, run, next_run, z)
+        for group in range(num_groups):
+            start, length = starts[q, group], lengths[group]
+            _sum(mix[q, group], z, length, y, start, run, next_run)
+
+
+@compiled
+def unblend_periods(
+    u: Any,
+    affine: Any,
+    least: Any,
+    starts: Any,
+    lengths: Any,
+    run: int,
+    next_run: int,
+    mix: Any,
+    dy: Any,
+    learns: bool,
+    first: int,
+    end: int,
+    du: Any,
+    products: Any,
+) -> None:
+    """Put the gradient for what was normalised into `du`, given `dy`; see `blend_periods`.
+
+    Args:
+        u: See there, as for the next seven.
+        affine: See above.
+        least: See above.
         starts: See above.
         lengths: See above.
         run: See above.
         next_run: See above.
-        num_channel_groups: See above.
-        normalises: Whether there is a normalisation.
-        running_mean: Of it, as the next three; taken on by a step, as is the next.
-        running_variance: See above.
-        momentum: See above.
-        eps: See above.
-        y: (R, K).
-
-    Returns:
-        Statistics of each channel (3, C), and the matrices of the blend (Q, G, G).
+        mix: See above.
+        dy: As `u`.
+        learns: Whether weights have a gradient.
+        first: Of the periods to do.
+        end: Where they end.
+        du: As `u`.
+        products: (Q, G, G), the gradient of the matrices, if `learns`.
     """
-    if normalises:
-        found = statistics(rows, len(weight), eps)
-        remember(found, rows.size // len(weight), momentum, running_mean, running_variance)
-    else:
-        found = np.zeros((3, len(weight)), np.float32)
-        found[2] = 1
-    mix = _matrices(channel, time, basis, *starts.shape)
-    u, flat = rows.reshape(-1), y.reshape(-1)
     num_groups = len(lengths)
     z = np.zeros((num_groups, lengths[0]), np.float32)
-    affine = _affine(weight, bias, found, num_channel_groups, lengths[0])
-    for q in range(len(mix)):
+    d, back = np.zeros_like(z), np.empty_like(mix[0])
+    for q in range(first, end):
         _activate(u, affine, least, starts[q], lengths, run, next_run, z)
         for group in range(num_groups):
-            start, length = starts[q, group], lengths[group]
-            _sum(mix[q, group], z, length, flat, start, run, next_run)
-    return found, mix
-
-
-@compiled
-def unblend_and_unnormalise(
-    rows: Any,
-    weight: Any,
-    bias: Any,
-    least: Any,
-    channel: Any,
-    time: Any,
-    basis: Any,
-    starts: Any,
-    lengths: Any,
-    run: int,
-    next_run: int,
-    num_channel_groups: int,
-    normalises: bool,
-    found: Any,
-    mix: Any,
-    dy: Any,
-    learns: bool,
-    du: Any,
-) -> Any:
-    """Put the gradient of `normalise_and_blend` for its map into `du`, given `dy`, both (R, K).
-
-    Returns:
-        Those of weight and bias, and of `channel` and `time`, zeros unless `learns`.
-    """
-    d_weight, d_bias = np.zeros_like(weight), np.zeros_like(bias)
-    d_channel, d_time = np.zeros_like(channel), np.zeros_like(time)
-    u, d_flat, d_given = rows.reshape(-1), du.reshape(-1), dy.reshape(-1)
-    num_groups = len(lengths)
-    z = np.zeros((num_groups, lengths[0]), np.float32)
-    d = np.zeros_like(z)
-    products, back = np.zeros_like(mix), np.empty_like(mix[0])
-    affine = _affine(weight, bias, found, num_channel_groups, lengths[0])
-    for q in range(len(mix)):
-        _activate(u, affine, least, starts[q], lengths, run, next_run, z)
-        for group in range(num_groups):
-            _gather(d_given, starts[q, group], run, next_run, d[group, : lengths[group]])
+            _gather(dy, starts[q, group], run, next_run, d[group, : lengths[group]])
         _transpose(mix[q], back)
         for group in range(num_groups):
             if learns:
                 for source in range(num_groups):
                     products[q, group, source] = dot(d[group], z[source])
             start, length = starts[q, group], lengths[group]
-            _sum(back[group], d, length, d_flat, start, run, next_run)
-            _mask(z[group], least, length, d_flat, start, run, next_run)
-    if learns:
-        _add_gradients(products, channel, time, basis, d_channel, d_time)
-    if normalises:
-        unnormalise(du, rows, found, weight, d_weight, d_bias)
-    return d_weight, d_bias, d_channel, d_time
-
-
-@compiled
-def _affine(weight: Any, bias: Any, found: Any, num_channel_groups: int, length: int) -> Any:
-    """Scale and shift of each number of a group of channels, (2, groups of channels, L)."""
-    kept = -(-len(weight) // num_channel_groups)
-    each = np.zeros((2, num_channel_groups * kept), np.float32)
-    for c in range(len(weight)):
-        each[0, c] = weight[c] * found[2, c]
-        each[1, c] = bias[c] - found[0, c] * each[0, c]
-    numbers = by_number(each.reshape(-1), 2 * num_channel_groups * length)
-    return numbers.reshape(2, num_channel_groups, length)
+            _sum(back[group], d, length, du, start, run, next_run)
+            _mask(z[group], least, length, du, start, run, next_run)
 
 
 @compiled
@@ -211,21 +197,21 @@ def _transpose(matrix: Any, into: Any) -> None:
 
 
 @compiled
-def _matrices(channel: Any, time: Any, basis: Any, num_periods: int, num_groups: int) -> Any:
-    """As `copies.matrices`, (Q, G, G)."""
-    mix = np.zeros((len(channel), basis.shape[2]), np.float32)
-    for n in range(len(channel)):
+def put_matrices(channel: Any, time: Any, basis: Any, first: int, end: int, mix: Any) -> None:
+    """As `copies.matrices`, of some clips: (Q, G, G)."""
+    by_clip = mix.reshape(len(channel), -1)
+    for n in range(first, end):
+        by_clip[n] = 0
         for c in range(channel.shape[1]):
             for t in range(time.shape[1]):
-                add_scaled(channel[n, c] * time[n, t], basis[c, t], mix[n])
-    return mix.reshape(num_periods, num_groups, num_groups)
+                add_scaled(channel[n, c] * time[n, t], basis[c, t], by_clip[n])
 
 
 @compiled
-def _add_gradients(
+def add_gradients(
     products: Any, channel: Any, time: Any, basis: Any, d_channel: Any, d_time: Any
 ) -> None:
-    """As `copies.gradients`."""
+    """As `copies.gradients`, in addition to what is there."""
     by_clip = products.reshape(len(channel), -1)
     for n in range(len(channel)):
         for c in range(channel.shape[1]):

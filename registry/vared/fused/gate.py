@@ -16,24 +16,28 @@ from .normalisation import by_channel
 
 
 @compiled
-def look(x: Any, stride: int, num_clips: int) -> Any:
-    """Return the mean over every so many rows and columns of a map.
+def count_of(x: Any, stride: int, num_clips: int) -> Any:
+    """Return how many numbers a mean is of, given (R, C, P, H, W)."""
+    seen_places = -(-x.shape[3] // stride) * -(-x.shape[4] // stride)
+    return len(x) // num_clips * x.shape[2] * seen_places
+
+
+@compiled
+def look(x: Any, stride: int, first: int, end: int, seen: Any) -> None:
+    """Put down the mean over every so many rows and columns of some clips.
 
     Args:
         x: (R, C, P, H, W).
         stride: From one row and column that is seen to the next.
-        num_clips: N.
-
-    Returns:
-        The means (N, C), and how many numbers each is of.
+        first: Of the clips to do.
+        end: Where they end.
+        seen: (N, C), where to put the means.
     """
-    seen = np.empty((num_clips, x.shape[1]), np.float32)
-    num_rows = len(x) // num_clips
+    num_rows = len(x) // len(seen)
     rows = x.reshape(len(x), -1)
-    seen_places = -(-x.shape[3] // stride) * -(-x.shape[4] // stride)
-    count = num_rows * x.shape[2] * seen_places
+    count = count_of(x, stride, len(seen))
     sums = np.empty(rows.shape[1], np.float32)
-    for n in range(num_clips):
+    for n in range(first, end):
         sums[:] = rows[n * num_rows]
         for r in range(n * num_rows + 1, (n + 1) * num_rows):
             add_scaled(np.float32(1), rows[r], sums)
@@ -41,7 +45,6 @@ def look(x: Any, stride: int, num_clips: int) -> Any:
             by_channel(sums, count, seen[n])
         else:
             _by_channel_apart(sums.reshape(x.shape[1:]), stride, count, seen[n])
-    return seen, count
 
 
 @compiled
@@ -66,10 +69,16 @@ def decide(
     excite: Any,
     excite_bias: Any,
     eps: float,
-    all_off: float,
-    num_channel: int,
-) -> Any:
-    """Return what `gate.Gate` does.
+    all_off: Any,
+    first: int,
+    end: int,
+    channel: Any,
+    time: Any,
+    before: Any,
+    units: Any,
+    inverse_std: Any,
+) -> None:
+    """Do what `gate.Gate` does, for some clips.
 
     Args:
         seen: (N, C), means.
@@ -81,31 +90,27 @@ def decide(
         excite_bias: (S,).
         eps: Of the normalisation.
         all_off: Weight of the cheapest branch where all are closed.
-        num_channel: Branches of the channel axis.
-
-    Returns:
-        Weights (N, S_channel) and (N, S_time), pre-activations of both (N, S); and, for the
-        backward, hidden units as the normalisation and as the activation makes them (2, N, D), and
-        inverse deviations (N,).
+        first: Of the clips to do.
+        end: Where they end.
+        channel: (N, S_channel), where to put weights.
+        time: (N, S_time), likewise.
+        before: (N, S), likewise for pre-activations of both.
+        units: (2, N, D), likewise for hidden units, as the normalisation and as the activation
+            makes them.
+        inverse_std: (N,), likewise for inverse deviations.
     """
-    num_clips, num_branches = len(seen), len(excite)
-    channel = np.empty((num_clips, num_channel), np.float32)
-    time = np.empty((num_clips, num_branches - num_channel), np.float32)
-    u = np.empty((num_clips, num_branches), np.float32)
-    units = np.empty((2, num_clips, len(squeeze)), np.float32)
-    inverse_std = np.empty(num_clips, np.float32)
-    for n in range(num_clips):
-        standard, hidden = units[0, n], units[1, n]
+    for n in range(first, end):
+        standard, hidden, u = units[0, n], units[1, n], before[n]
         for d in range(len(standard)):
             standard[d] = dot(squeeze[d], seen[n]) + squeeze_bias[d]
         inverse_std[n] = _standardise(standard, eps)
         for d in range(len(standard)):
             hidden[d] = math.tanh(scale[d] * standard[d] + shift[d])
-        for s in range(num_branches):
-            u[n, s] = dot(excite[s], hidden) + excite_bias[s]
-        _open(u[n, :num_channel], all_off, channel[n])
-        _open(u[n, num_channel:], all_off, time[n])
-    return channel, time, u, units, inverse_std
+        for s in range(len(u)):
+            u[s] = dot(excite[s], hidden) + excite_bias[s]
+        num_channel = channel.shape[1]
+        _open(u[:num_channel], all_off, channel[n])
+        _open(u[num_channel:], all_off, time[n])
 
 
 @compiled
@@ -147,43 +152,54 @@ def learn(
     squeeze: Any,
     scale: Any,
     excite: Any,
-    u: Any,
+    before: Any,
     units: Any,
     inverse_std: Any,
     leaks: bool,
-    num_rows: int,
-) -> Any:
-    """Return the gradients of `decide`.
+    d_places: Any,
+    d_squeeze: Any,
+    d_squeeze_bias: Any,
+    d_scale: Any,
+    d_shift: Any,
+    d_excite: Any,
+    d_excite_bias: Any,
+) -> None:
+    """Put down the gradients of `decide`.
 
     Args:
         d_channel: (N, S_channel), those of its weights.
         d_time: (N, S_time).
-        seen: What `look` returned.
-        count: Likewise.
+        seen: What `look` made.
+        count: How many numbers each mean is of.
         squeeze: What `decide` took, as are the next two.
         scale: See above.
         excite: See above.
-        u: What it returned, as are the next two.
+        before: What it made, as are the next two.
         units: See above.
         inverse_std: See above.
         leaks: Whether closed branches have a gradient.
-        num_rows: R.
-
-    Returns:
-        That of each number that it sees, (R, C), and those of its parameters.
+        d_places: (R, C), where to put that of each number that it sees.
+        d_squeeze: Likewise for its parameters, as are all that follow.
+        d_squeeze_bias: See above.
+        d_scale: See above.
+        d_shift: See above.
+        d_excite: See above.
+        d_excite_bias: See above.
     """
     num_channel, num_hidden = d_channel.shape[1], len(scale)
-    d_places = np.empty((num_rows, seen.shape[1]), np.float32)
-    d_squeeze, d_squeeze_bias = np.zeros_like(squeeze), np.zeros(num_hidden, np.float32)
-    d_scale, d_shift = np.zeros_like(scale), np.zeros_like(scale)
-    d_excite, d_excite_bias = np.zeros_like(excite), np.zeros(len(excite), np.float32)
+    d_squeeze[:] = 0
+    d_squeeze_bias[:] = 0
+    d_scale[:] = 0
+    d_shift[:] = 0
+    d_excite[:] = 0
+    d_excite_bias[:] = 0
     du = np.empty(len(excite), np.float32)
     d_units = np.empty(num_hidden, np.float32)
     d_seen = np.empty(seen.shape[1], np.float32)
     for n in range(len(seen)):
-        standard, hidden = units[0, n], units[1, n]
-        _close(u[n, :num_channel], d_channel[n], leaks, du[:num_channel])
-        _close(u[n, num_channel:], d_time[n], leaks, du[num_channel:])
+        standard, hidden, u = units[0, n], units[1, n], before[n]
+        _close(u[:num_channel], d_channel[n], leaks, du[:num_channel])
+        _close(u[num_channel:], d_time[n], leaks, du[num_channel:])
         d_units[:] = 0
         for s in range(len(excite)):
             d_excite_bias[s] += du[s]
@@ -200,9 +216,8 @@ def learn(
             d_squeeze_bias[d] += d_units[d]
             add_scaled(d_units[d], seen[n], d_squeeze[d])
             add_scaled(d_units[d] / count, squeeze[d], d_seen)
-        rows_of_clip = num_rows // len(seen)
+        rows_of_clip = len(d_places) // len(seen)
         d_places[n * rows_of_clip : (n + 1) * rows_of_clip] = d_seen
-    return d_places, d_squeeze, d_squeeze_bias, d_scale, d_shift, d_excite, d_excite_bias
 
 
 @compiled

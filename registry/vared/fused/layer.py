@@ -1,36 +1,36 @@
 """What follows a convolution in training as one operation of autograd, its gate's decision too.
 
 A gate has a dozen operations on a few numbers, and as many in the backward; at desk scale they cost
-their calls and hardly any arithmetic. Here a layer has a few. Compiled for the processor, float32
-and contiguous maps, and for few threads, since it has one of its own; PyTorch's own operations do
-it elsewhere: see `gate` and `copies`.
+their calls and hardly any arithmetic. Here a layer has two, there and back. Compiled for the
+processor, float32 and contiguous maps; PyTorch's own operations do it elsewhere: see `gate` and
+`copies`.
 
-Shape legend: N clips, T frames, R rows of a map, N * T or N; C channels, H height, W width; S
-branches of both axes of a gate.
+Shape legend: as in `told`; T frames, H height, W width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
+from ctypes import byref
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..compiled import Array
 from ..copies import CopyPlan
 from ..gate import ALL_OFF_WEIGHT, Gate
-from . import blend
-from .gate import decide, learn, look
+from ..team import team_size
+from .blend import blend_of
+from .passes import backward_pass, forward_pass
+from .told import NUM_GATE_PARAMETERS, Told, addresses
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
-FEW_THREADS = 2
-"""With up to so many, steps take less than by PyTorch's operations (benchmarks/step_cost/table.md);
-more were not measured."""
+TIMES_READ = 4
+"""How often a pass goes through a map, about: work that a team of threads may be worth."""
 
 
 def is_fused(x: Tensor, norm: Any, act: nn.Module | None, plan: CopyPlan) -> bool:
@@ -48,9 +48,9 @@ def is_fused(x: Tensor, norm: Any, act: nn.Module | None, plan: CopyPlan) -> boo
         norm.training and norm.affine and norm.track_running_stats and norm.momentum
     )
     is_plain = x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
-    are_few = torch.get_num_threads() <= FEW_THREADS and not torch.is_autocast_enabled("cpu")
+    is_plain = is_plain and not torch.is_autocast_enabled("cpu")
     # a single row may be a single number, of which PyTorch's normalisation says what is wrong
-    return bool(counts) and is_plain and are_few and len(x) > 1 and plan.has_groups
+    return bool(counts) and is_plain and len(x) > 1 and plan.has_groups
 
 
 def is_fused_gate(gate: Gate) -> bool:
@@ -80,8 +80,9 @@ def normalise_and_blend(
     if not is_fused(u, norm, act, plan):
         return None
     options = _Options(norm, act is not None, plan)
+    channel, time = (weight.to(u).contiguous() for weight in weights)
     y: Tensor = _Weighed.apply(  # type: ignore[no-untyped-call]
-        u, *_parameters(norm, plan), *weights, options
+        u, *_parameters(norm, plan), channel, time, options
     )
     return y
 
@@ -113,16 +114,10 @@ def decide_and_blend(
         The blend, and what `Gate.forward` does.
     """
     options = _Options(norm, act is not None, plan, gate, stride, learns)
-    squeeze, within, excite = gate.squeeze, gate.norm, gate.excite
-    parameters = (squeeze.weight, squeeze.bias, within.weight, within.bias)
+    layers: tuple[Any, ...] = (gate.squeeze, gate.norm, gate.excite)
+    of_gate = (p.contiguous() for layer in layers for p in (layer.weight, layer.bias))
     done: tuple[Tensor, Tensor, Tensor, Tensor] = _Decided.apply(  # type: ignore[no-untyped-call]
-        x,
-        u.contiguous(),
-        *_parameters(norm, plan),
-        *parameters,
-        excite.weight,
-        excite.bias,
-        options,
+        x, u.contiguous(), *_parameters(norm, plan), *of_gate, options
     )
     return done
 
@@ -150,22 +145,21 @@ class _Options:
     stride: int = 1
     learns: bool = False
 
-    def num_clips(self, u: Tensor) -> int:
-        """Of a map whose rows are frames, or clips."""
-        return len(u) if u.dim() == 5 else len(u) // self.plan.num_frames
-
-    def running(self, weight: Array, bias: Array) -> tuple[Any, ...]:
-        """What the normalisation goes by beside its weight and bias: see `blend`."""
+    def told(self) -> dict[str, Any]:
+        """How to normalise and activate: see `told.Told`. The normalisation counts it as a step."""
+        least = 0.0 if self.has_relu else -math.inf
         norm = self.norm
         if norm is None:
-            return False, weight, bias, 0.0, 0.0
+            return {"normalises": 0, "least": least}
         norm.num_batches_tracked.add_(1)
-        return True, norm.running_mean.numpy(), norm.running_var.numpy(), norm.momentum, norm.eps
-
-    @property
-    def least(self) -> np.float32:
-        """The least that the activation gives."""
-        return np.float32(0 if self.has_relu else -np.inf)
+        return {
+            "normalises": 1,
+            "running_mean": norm.running_mean.data_ptr(),
+            "running_variance": norm.running_var.data_ptr(),
+            "momentum": norm.momentum,
+            "eps": norm.eps,
+            "least": least,
+        }
 
 
 class _Weighed(torch.autograd.Function):
@@ -181,20 +175,20 @@ class _Weighed(torch.autograd.Function):
         time: Tensor,
         options: _Options,
     ) -> Tensor:
-        weights = _array(channel.contiguous()), _array(time.contiguous())
-        y, ctx.kept = _blended(u, (_array(weight), _array(bias)), weights, options)
-        # parameters so that autograd sees whether they were changed before the backward
-        ctx.save_for_backward(u, weight, bias)
+        y = torch.empty_like(u)
+        told = Told(**blend_of(options.plan, u.shape).told, **options.told())
+        ctx.made = _forward(told, u, y, (weight, bias), (channel, time))
+        ctx.told = told
+        # so that autograd sees whether they were changed before the backward
+        ctx.save_for_backward(u, weight, bias, channel, time)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        u, *_ = ctx.saved_tensors
-        learns = any(ctx.needs_input_grad[3:5])
-        du, *gradients = _unblended(u, ctx.kept, dy, learns=learns)
-        d_weight, d_bias, *of_gate = _tensors(gradients)
-        return du, d_weight, d_bias, *(of_gate if learns else (None, None)), None
+        u, weight, bias, *weights = ctx.saved_tensors
+        ctx.told.learns = any(ctx.needs_input_grad[3:5])
+        return *_backward(ctx.told, u, dy, (weight, bias), weights), None
 
 
 class _Decided(torch.autograd.Function):
@@ -202,90 +196,112 @@ class _Decided(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        u: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        squeeze: Tensor,
-        squeeze_bias: Tensor,
-        scale: Tensor,
-        shift: Tensor,
-        excite: Tensor,
-        excite_bias: Tensor,
-        options: _Options,
+        ctx: Any, x: Tensor, u: Tensor, weight: Tensor, bias: Tensor, *rest: Any
     ) -> tuple[Tensor, ...]:
-        gate, affine = options.gate, (_array(weight), _array(bias))
-        parameters = tuple(map(_array, (squeeze, squeeze_bias, scale, shift, excite, excite_bias)))
-        seen, count = look(_places(x), options.stride, options.num_clips(u))
-        how = (gate.norm.eps, ALL_OFF_WEIGHT, gate.num_branches[0])
-        channel, time, u_NS, *units = decide(seen, *parameters, *how)
-        y, ctx.kept = _blended(u, affine, (channel, time), options)
-        # parameters so that autograd sees whether they were changed before the backward
-        ctx.save_for_backward(u, weight, bias, squeeze, scale, excite)
-        ctx.decided = seen, count, *parameters[::2], u_NS, *units, gate.leaks, len(x)
-        ctx.learns, ctx.shape, ctx.stride = options.learns, x.shape, options.stride
-        decided = _tensors((channel, time, u_NS))
+        *parameters, options = rest
+        gate, y = options.gate, torch.empty_like(u)
+        told = Told(**blend_of(options.plan, u.shape).told, **options.told())
+        num_clips, num_hidden = told.num_clips, len(parameters[1])
+        _look_at(told, x, options.stride)
+        told.num_hidden, told.leaks = num_hidden, gate.leaks
+        told.gate_eps, told.all_off = gate.norm.eps, ALL_OFF_WEIGHT
+        told.parameters = addresses(parameters)
+        channel, time = (u.new_empty(num_clips, num) for num in gate.num_branches)
+        before = u.new_empty(num_clips, sum(gate.num_branches))
+        seen = u.new_empty(num_clips, told.num_seen)
+        units, inverse_std = u.new_empty(2, num_clips, num_hidden), u.new_empty(num_clips)
+        of_gate = (before, seen, units, inverse_std)
+        told.before, told.seen, told.units, told.inverse_std = addresses(of_gate)
+        ctx.made = _forward(told, u, y, (weight, bias), (channel, time)), seen, units, inverse_std
+        ctx.told, ctx.shape, ctx.learns = told, x.shape, options.learns
+        decided = channel, time, before
+        # so that autograd sees whether they were changed before the backward
+        ctx.save_for_backward(u, weight, bias, *decided, *parameters)
         ctx.mark_non_differentiable(*decided[2 if options.learns else 0 :])
         return y, *decided
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        u, *_ = ctx.saved_tensors
-        du, *of_norm, d_channel, d_time = _unblended(u, ctx.kept, dy, learns=ctx.learns)
+    def backward(ctx: Any, dy: Tensor, *others: Tensor) -> tuple[Tensor | None, ...]:
+        u, weight, bias, channel, time, before, *parameters = ctx.saved_tensors
+        told = ctx.told
+        told.learns, told.before = ctx.learns, before.data_ptr()
         if not ctx.learns:
-            return None, du, *_tensors(of_norm), *(None,) * 7
-        for gradient, other in zip((d_channel, d_time), grads, strict=False):
-            gradient += other.numpy()  # the loss uses the weights too
-        d_places, *of_gate = learn(d_channel, d_time, *ctx.decided)
-        dx = _spread(d_places, ctx.shape, ctx.stride) if ctx.needs_input_grad[0] else None
-        return dx, du, *_tensors((*of_norm, *of_gate)), None
+            du, d_weight, d_bias, *_ = _backward(told, u, dy, (weight, bias), (channel, time))
+            return None, du, d_weight, d_bias, *(None,) * (NUM_GATE_PARAMETERS + 1)
+        # the loss uses the weights too
+        of_others = [gradient.contiguous() for gradient in others[:2]]
+        told.others_channel, told.others_time = addresses(of_others)
+        d_parameters = [torch.empty_like(parameter) for parameter in parameters]
+        d_places = u.new_empty(ctx.shape[:2])
+        told.parameters, told.d_parameters = addresses(parameters), addresses(d_parameters)
+        told.d_places = d_places.data_ptr()
+        du, d_weight, d_bias, *_ = _backward(told, u, dy, (weight, bias), (channel, time))
+        dx = _spread(d_places, ctx.shape, told.stride) if ctx.needs_input_grad[0] else None
+        return dx, du, d_weight, d_bias, *d_parameters, None
 
 
-def _blended(
-    u: Tensor, affine: tuple[Array, Array], weights: tuple[Array, Array], options: _Options
-) -> tuple[Tensor, tuple[Any, ...]]:
-    """Return the blend, and what its gradients need beside the map."""
-    y = torch.empty_like(u)
-    blending = (*affine, options.least, *weights, *blend.blend_of(options.plan, u.shape))
-    found, mix = blend.normalise_and_blend(_rows(u), *blending, *options.running(*affine), _rows(y))
-    return y, (*blending, options.norm is not None, found, mix)
+def _look_at(told: Told, x: Tensor, stride: int) -> None:
+    """Tell a pass of what its gate sees, (N*T, C', H, W) or (N, C', T, H, W)."""
+    told.x, told.stride = x.data_ptr(), stride
+    told.num_seen, told.height, told.width = x.shape[1], *x.shape[-2:]
+    told.places = x.shape[2] if x.dim() == 5 else 1
 
 
-def _unblended(u: Tensor, kept: tuple[Any, ...], dy: Tensor, *, learns: bool) -> tuple[Any, ...]:
-    """Return the gradient of the map, and, as arrays, of the normalisation and the weights."""
-    du = torch.empty_like(u)
-    gradients = blend.unblend_and_unnormalise(
-        _rows(u), *kept, _rows(dy.contiguous()), learns, _rows(du)
+def _forward(
+    told: Told,
+    u: Tensor,
+    y: Tensor,
+    affine: Sequence[Tensor],
+    weights: Sequence[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Put the blend into `y`; return what its gradients need, which `told` has the addresses of."""
+    found, mix, room = u.new_empty(3, told.num_channels), _matrices(told, u), _room(told, u)
+    told.u, told.y, told.found, told.mix, told.affine = addresses((u, y, found, mix, room))
+    told.weight, told.bias, told.channel, told.time = addresses((*affine, *weights))
+    forward_pass()(byref(told), team_size(TIMES_READ * u.numel()))
+    return found, mix
+
+
+def _backward(
+    told: Told,
+    u: Tensor,
+    dy: Tensor,
+    affine: Sequence[Tensor],
+    weights: Sequence[Tensor],
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of `u`, of the normalisation, and of the weights."""
+    dy, du = dy.contiguous(), torch.empty_like(u)
+    of_norm = [torch.empty_like(parameter) for parameter in affine]
+    of_weights = [torch.empty_like(weight) for weight in weights]
+    products, room = _matrices(told, u), _room(told, u)
+    told.u, told.dy, told.du, told.products, told.affine = addresses((u, dy, du, products, room))
+    told.weight, told.bias, told.channel, told.time = addresses((*affine, *weights))
+    told.d_weight, told.d_bias, told.d_channel, told.d_time = addresses((*of_norm, *of_weights))
+    backward_pass()(byref(told), team_size(TIMES_READ * u.numel()))
+    nothing = (None, None)
+    return (
+        du,
+        *(of_norm if told.normalises else nothing),
+        *(of_weights if told.learns else nothing),
     )
-    return du, *gradients
 
 
-def _spread(d_places: Array, shape: torch.Size, stride: int) -> Tensor:
+def _matrices(told: Told, u: Tensor) -> Tensor:
+    """Room for the matrices of a blend, or their gradient."""
+    return u.new_empty(told.num_periods, told.num_groups, told.num_groups)
+
+
+def _room(told: Told, u: Tensor) -> Tensor:
+    """Room for scale and shift of each number of a period, while a pass runs."""
+    return u.new_empty(2, told.num_channel_groups, told.group_size)
+
+
+def _spread(d_places: Tensor, shape: torch.Size, stride: int) -> Tensor:
     """Return the gradient of a map that a gate sees every so many rows and columns of."""
-    each = torch.from_numpy(d_places).view(*shape[:2], *(1,) * (len(shape) - 2)).expand(shape)
+    each = d_places.view(*shape[:2], *(1,) * (len(shape) - 2)).expand(shape)
     if stride == 1:
         return each
     dx = each.new_zeros(shape)
     dx[..., ::stride, ::stride] = each[..., ::stride, ::stride]
     return dx
-
-
-def _array(x: Tensor) -> Array:
-    array: Array = x.detach().numpy()
-    return array
-
-
-def _tensors(arrays: Iterable[Array]) -> tuple[Tensor, ...]:
-    return tuple(map(torch.from_numpy, arrays))
-
-
-def _rows(x: Tensor) -> Array:
-    array: Array = x.detach().view(len(x), -1).numpy()
-    return array
-
-
-def _places(x: Tensor) -> Array:
-    """(R, C, P, H, W), with one place in time where frames are rows."""
-    return _array(x) if x.dim() == 5 else _array(x)[:, :, None]

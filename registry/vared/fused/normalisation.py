@@ -21,24 +21,31 @@ BLOCK = 2048
 
 
 @compiled
-def statistics(rows: Any, num_channels: int, eps: Any) -> Any:
-    """Return mean, variance and inverse deviation of each channel of (R, K), as (3, C)."""
-    size = rows.shape[1] // num_channels
+def statistics(rows: Any, eps: Any, first: int, end: int, found: Any) -> None:
+    """Find mean, variance and inverse deviation of some channels of (R, K).
+
+    Args:
+        rows: (R, K).
+        eps: What a variance is taken to be larger by.
+        first: Of the channels to do.
+        end: Where they end.
+        found: (3, C), where to put it.
+    """
+    size = rows.shape[1] // found.shape[1]
     count = len(rows) * size
     step = max(1, BLOCK // size)
-    found = np.empty((3, num_channels), np.float32)
-    for first in range(0, num_channels, step):
-        mean, variance = found[0, first : first + step], found[1, first : first + step]
+    for start in range(first, end, step):
+        stop = min(start + step, end)
+        mean, variance = found[0, start:stop], found[1, start:stop]
         sums = np.zeros(len(mean) * size, np.float32)
-        _add_up(rows, first * size, sums)
+        _add_up(rows, start * size, sums)
         by_channel(sums, count, mean)
         centre = by_number(mean, len(sums))
         sums[:] = 0
-        _add_up_squares(rows, first * size, centre, sums)
+        _add_up_squares(rows, start * size, centre, sums)
         by_channel(sums, count, variance)
-    for c in range(num_channels):
+    for c in range(first, end):
         found[2, c] = 1 / math.sqrt(found[1, c] + eps)
-    return found
 
 
 @compiled
@@ -80,40 +87,62 @@ def by_number(values: Any, num_numbers: int) -> Any:
 
 
 @compiled
-def remember(found: Any, count: int, momentum: Any, mean: Any, variance: Any) -> None:
-    """Take a batch's statistics into the running ones, as PyTorch does."""
-    for c in range(len(mean)):
+def remember(
+    found: Any, count: int, momentum: Any, first: int, end: int, mean: Any, variance: Any
+) -> None:
+    """Take a batch's statistics of some channels into the running ones, as PyTorch does."""
+    for c in range(first, end):
         unbiased = found[1, c] * count / (count - 1)
         mean[c] += momentum * (found[0, c] - mean[c])
         variance[c] += momentum * (unbiased - variance[c])
 
 
 @compiled
-def unnormalise(dz: Any, rows: Any, found: Any, weight: Any, d_weight: Any, d_bias: Any) -> None:
-    """From the gradient of what was normalised, (R, K), to that of what went in, in its place."""
+def unnormalise(
+    dz: Any,
+    rows: Any,
+    found: Any,
+    weight: Any,
+    first: int,
+    end: int,
+    d_weight: Any,
+    d_bias: Any,
+) -> None:
+    """From the gradient of what was normalised, (R, K), to that of what went in, in its place.
+
+    Args:
+        dz: (R, K).
+        rows: What went in.
+        found: See `statistics`.
+        weight: (C,), of the normalisation.
+        first: Of the channels to do.
+        end: Where they end.
+        d_weight: (C,), where to put the gradient.
+        d_bias: Likewise.
+    """
     size = rows.shape[1] // len(weight)
     count = len(rows) * size
     step = max(1, BLOCK // size)
-    for first in range(0, len(weight), step):
-        end = min(first + step, len(weight))
-        centre = by_number(found[0, first:end], (end - first) * size)
+    for start in range(first, end, step):
+        stop = min(start + step, end)
+        centre = by_number(found[0, start:stop], (stop - start) * size)
         totals, alongs = np.zeros_like(centre), np.zeros_like(centre)
-        _add_up_both(dz, rows, first * size, centre, totals, alongs)
-        by_channel(totals, 1, d_bias[first:end])
-        by_channel(alongs, 1, d_weight[first:end])
-        steps = np.empty((3, end - first), np.float32)
-        for c in range(first, end):
+        _add_up_both(dz, rows, start * size, centre, totals, alongs)
+        by_channel(totals, 1, d_bias[start:stop])
+        by_channel(alongs, 1, d_weight[start:stop])
+        steps = np.empty((3, stop - start), np.float32)
+        for c in range(start, stop):
             inverse_std = found[2, c]
             d_weight[c] *= inverse_std
-            steps[0, c - first] = weight[c] * inverse_std
-            steps[1, c - first] = -weight[c] * inverse_std * inverse_std * d_weight[c] / count
-            steps[2, c - first] = -weight[c] * inverse_std * d_bias[c] / count
+            steps[0, c - start] = weight[c] * inverse_std
+            steps[1, c - start] = -weight[c] * inverse_std * inverse_std * d_weight[c] / count
+            steps[2, c - start] = -weight[c] * inverse_std * d_bias[c] / count
         scale, slope, shift = (
             by_number(steps[0], len(centre)),
             by_number(steps[1], len(centre)),
             by_number(steps[2], len(centre)),
         )
-        _put_down(dz, rows, first * size, centre, scale, slope, shift)
+        _put_down(dz, rows, start * size, centre, scale, slope, shift)
 
 
 @compiled

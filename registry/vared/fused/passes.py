@@ -1,0 +1,283 @@
+"""What a layer does there and back, each in one pass that PyTorch's threads share. Ours.
+
+Threads share channels of the normalisation, clips of the gate, and periods of the blend. Each
+number is made by one thread alone, so it is the same however many there are.
+
+Shape legend: as in `told`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import carray  # type: ignore[attr-defined]
+
+from ..compiled import compiled
+from ..team import TeamPass, share_of, thread_number, wait_for_all
+from .blend import add_gradients, blend_periods, put_affine, put_matrices, unblend_periods
+from .gate import count_of, decide, learn, look
+from .normalisation import remember, statistics, unnormalise
+from .told import LAYOUT, floats, integers
+
+
+@cache
+def forward_pass() -> TeamPass:
+    """What puts down the blend and all that its gradients need, told by a `Told`."""
+    return TeamPass(_forward)
+
+
+@cache
+def backward_pass() -> TeamPass:
+    """What puts the gradients down, told by the same."""
+    return TeamPass(_backward)
+
+
+def _forward(address: Any) -> None:
+    told = carray(address, (1,), LAYOUT)[0]
+    _normalise(told)
+    if told.num_hidden > 0:
+        first, end = share_of(told.num_clips)
+        look(_places(told), told.stride, first, end, _seen(told))
+    wait_for_all()
+    first, end = share_of(told.num_clips)
+    channel, time = _weights(told)
+    if told.num_hidden > 0:
+        squeeze, squeeze_bias, scale, shift, excite, excite_bias = _gate(told, told.parameters)
+        before, units, inverse_std = _decided(told)
+        decide(
+            _seen(told),
+            squeeze,
+            squeeze_bias,
+            scale,
+            shift,
+            excite,
+            excite_bias,
+            told.gate_eps,
+            told.all_off,
+            first,
+            end,
+            channel,
+            time,
+            before,
+            units,
+            inverse_std,
+        )
+    mix = _matrices(told, told.mix)
+    put_matrices(channel, time, _basis(told), first, end, mix)
+    wait_for_all()
+    first, end = share_of(told.num_periods)
+    starts, lengths = _groups(told)
+    blend_periods(
+        _row(told, told.u),
+        _by_group(told),
+        np.float32(told.least),
+        starts,
+        lengths,
+        told.run,
+        told.next_run,
+        mix,
+        first,
+        end,
+        _row(told, told.y),
+    )
+
+
+def _backward(address: Any) -> None:
+    told = carray(address, (1,), LAYOUT)[0]
+    first, end = share_of(told.num_channels)
+    weight, bias = _channels(told, told.weight), _channels(told, told.bias)
+    found = _found(told)
+    put_affine(weight, bias, found, first, end, _by_channel(told))
+    wait_for_all()
+    first, end = share_of(told.num_periods)
+    starts, lengths = _groups(told)
+    unblend_periods(
+        _row(told, told.u),
+        _by_group(told),
+        np.float32(told.least),
+        starts,
+        lengths,
+        told.run,
+        told.next_run,
+        _matrices(told, told.mix),
+        _row(told, told.dy),
+        told.learns != 0,
+        first,
+        end,
+        _row(told, told.du),
+        _matrices(told, told.products),
+    )
+    wait_for_all()
+    if told.learns != 0 and thread_number() == 0:
+        _learn(told)
+    if told.normalises != 0:
+        first, end = share_of(told.num_channels)
+        d_weight, d_bias = _channels(told, told.d_weight), _channels(told, told.d_bias)
+        unnormalise(
+            _rows(told, told.du),
+            _rows(told, told.u),
+            found,
+            weight,
+            first,
+            end,
+            d_weight,
+            d_bias,
+        )
+
+
+@compiled
+def _normalise(told: Any) -> None:
+    """Find this thread's share of statistics, and what they make of each number."""
+    first, end = share_of(told.num_channels)
+    found = _found(told)
+    if told.normalises != 0:
+        rows = _rows(told, told.u)
+        mean, variance = (
+            _channels(told, told.running_mean),
+            _channels(told, told.running_variance),
+        )
+        statistics(rows, told.eps, first, end, found)
+        remember(found, rows.size // told.num_channels, told.momentum, first, end, mean, variance)
+    else:
+        for c in range(first, end):
+            found[0, c], found[1, c], found[2, c] = 0, 0, 1
+    weight, bias = _channels(told, told.weight), _channels(told, told.bias)
+    put_affine(weight, bias, found, first, end, _by_channel(told))
+
+
+@compiled
+def _learn(told: Any) -> None:
+    """Put the gradients of the weights down, and of the gate that decided on them."""
+    channel, time = _weights(told)
+    d_channel = floats(told.d_channel, channel.shape)
+    d_time = floats(told.d_time, time.shape)
+    d_channel[:] = 0
+    d_time[:] = 0
+    if told.others_channel != 0:
+        d_channel += floats(told.others_channel, channel.shape)
+        d_time += floats(told.others_time, time.shape)
+    add_gradients(_matrices(told, told.products), channel, time, _basis(told), d_channel, d_time)
+    if told.num_hidden > 0:
+        squeeze, _, scale, _, excite, _ = _gate(told, told.parameters)
+        before, units, inverse_std = _decided(told)
+        count = count_of(_places(told), told.stride, told.num_clips)
+        d_squeeze, d_squeeze_bias, d_scale, d_shift, d_excite, d_excite_bias = _gate(
+            told, told.d_parameters
+        )
+        learn(
+            d_channel,
+            d_time,
+            _seen(told),
+            count,
+            squeeze,
+            scale,
+            excite,
+            before,
+            units,
+            inverse_std,
+            told.leaks != 0,
+            floats(told.d_places, (told.num_rows, told.num_seen)),
+            d_squeeze,
+            d_squeeze_bias,
+            d_scale,
+            d_shift,
+            d_excite,
+            d_excite_bias,
+        )
+
+
+@compiled
+def _row(told: Any, address: Any) -> Any:
+    return floats(address, (told.num_rows * told.num_numbers,))
+
+
+@compiled
+def _rows(told: Any, address: Any) -> Any:
+    return floats(address, (told.num_rows, told.num_numbers))
+
+
+@compiled
+def _places(told: Any) -> Any:
+    return floats(told.x, (told.num_rows, told.num_seen, told.places, told.height, told.width))
+
+
+@compiled
+def _channels(told: Any, address: Any) -> Any:
+    return floats(address, (told.num_channels,))
+
+
+@compiled
+def _found(told: Any) -> Any:
+    return floats(told.found, (3, told.num_channels))
+
+
+@compiled
+def _by_channel(told: Any) -> Any:
+    """Scale and shift, (2, channels and what is missing, numbers of each)."""
+    kept = -(-told.num_channels // told.num_channel_groups)
+    return floats(told.affine, (2, told.num_channel_groups * kept, told.group_size // kept))
+
+
+@compiled
+def _by_group(told: Any) -> Any:
+    """The same, (2, groups of channels, L)."""
+    return floats(told.affine, (2, told.num_channel_groups, told.group_size))
+
+
+@compiled
+def _gate(told: Any, at: Any) -> Any:
+    num_hidden = told.num_hidden
+    num_branches = told.num_channel_branches + told.num_time_branches
+    return (
+        floats(at[0], (num_hidden, told.num_seen)),
+        floats(at[1], (num_hidden,)),
+        floats(at[2], (num_hidden,)),
+        floats(at[3], (num_hidden,)),
+        floats(at[4], (num_branches, num_hidden)),
+        floats(at[5], (num_branches,)),
+    )
+
+
+@compiled
+def _seen(told: Any) -> Any:
+    return floats(told.seen, (told.num_clips, told.num_seen))
+
+
+@compiled
+def _decided(told: Any) -> Any:
+    """Pre-activations, hidden units and inverse deviations: see `gate.decide`."""
+    num_branches = told.num_channel_branches + told.num_time_branches
+    return (
+        floats(told.before, (told.num_clips, num_branches)),
+        floats(told.units, (2, told.num_clips, told.num_hidden)),
+        floats(told.inverse_std, (told.num_clips,)),
+    )
+
+
+@compiled
+def _weights(told: Any) -> Any:
+    return (
+        floats(told.channel, (told.num_clips, told.num_channel_branches)),
+        floats(told.time, (told.num_clips, told.num_time_branches)),
+    )
+
+
+@compiled
+def _matrices(told: Any, address: Any) -> Any:
+    return floats(address, (told.num_periods, told.num_groups, told.num_groups))
+
+
+@compiled
+def _basis(told: Any) -> Any:
+    size = told.num_periods // told.num_clips * told.num_groups * told.num_groups
+    return floats(told.basis, (told.num_channel_branches, told.num_time_branches, size))
+
+
+@compiled
+def _groups(told: Any) -> Any:
+    return (
+        integers(told.starts, (told.num_periods, told.num_groups)),
+        integers(told.lengths, (told.num_groups,)),
+    )
