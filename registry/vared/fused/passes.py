@@ -86,10 +86,7 @@ def _forward(address: Any) -> None:
 
 def _backward(address: Any) -> None:
     told = carray(address, (1,), LAYOUT)[0]
-    first, end = share_of(told.num_channels)
-    weight, bias = _channels(told, told.weight), _channels(told, told.bias)
-    found = _found(told)
-    put_affine(weight, bias, found, first, end, _by_channel(told))
+    _put_affine(told)
     wait_for_all()
     first, end = share_of(told.num_periods)
     starts, lengths = _groups(told)
@@ -118,8 +115,8 @@ def _backward(address: Any) -> None:
         unnormalise(
             _rows(told, told.du),
             _rows(told, told.u),
-            found,
-            weight,
+            _found(told),
+            _channels(told, told.weight),
             first,
             end,
             d_weight,
@@ -143,8 +140,15 @@ def _normalise(told: Any) -> None:
     else:
         for c in range(first, end):
             found[0, c], found[1, c], found[2, c] = 0, 0, 1
+    _put_affine(told)
+
+
+@compiled
+def _put_affine(told: Any) -> None:
+    """Put down scale and shift of each number of this thread's share of channels."""
+    first, end = share_of(told.num_channels)
     weight, bias = _channels(told, told.weight), _channels(told, told.bias)
-    put_affine(weight, bias, found, first, end, _by_channel(told))
+    put_affine(weight, bias, _found(told), first, end, _by_channel(told))
 
 
 @compiled
