@@ -41,6 +41,27 @@ class Blend(NamedTuple):
     told: dict[str, int]
 
 
+class Groups(NamedTuple):
+    """Where the numbers of each group lie: see `Blend`."""
+
+    starts: Any
+    lengths: Any
+    run: int
+    next_run: int
+
+
+class Activation(NamedTuple):
+    """What normalisation and activation make of each number.
+
+    Args:
+        affine: (2, groups of channels, L), scale and shift.
+        least: The least that the activation gives.
+    """
+
+    affine: Any
+    least: Any
+
+
 @lru_cache(maxsize=512)
 def blend_of(plan: CopyPlan, shape: torch.Size) -> Blend:
     """Return it for a map (N*T, C, H, W), or (N, C, T, H, W)."""
@@ -101,51 +122,31 @@ def put_affine(weight: Any, bias: Any, found: Any, first: int, end: int, affine:
 
 @compiled
 def blend_periods(
-    u: Any,
-    affine: Any,
-    least: Any,
-    starts: Any,
-    lengths: Any,
-    run: int,
-    next_run: int,
-    mix: Any,
-    first: int,
-    end: int,
-    y: Any,
+    u: Any, activation: Any, groups: Any, mix: Any, first: int, end: int, y: Any
 ) -> None:
     """Put into `y` what normalisation, activation and blend make of some periods of a map.
 
     Args:
         u: What the convolution made, all numbers in a row.
-        affine: (2, groups of channels, L), scale and shift.
-        least: The least that the activation gives.
-        starts: This and the next three: see `Blend`.
-        lengths: See above.
-        run: See above.
-        next_run: See above.
+        activation: `Activation`.
+        groups: `Groups`.
         mix: (Q, G, G), matrices of the blend.
         first: Of the periods to do.
         end: Where they end.
         y: As `u`.
     """
-    num_groups = len(lengths)
-    z = np.zeros((num_groups, lengths[0]), np.float32)
+    z = _room(groups)
     for q in range(first, end):
-        _activate(u, affine, least, starts[q], lengths, run, next_run, z)
-        for group in range(num_groups):
-            start, length = starts[q, group], lengths[group]
-            _sum(mix[q, group], z, length, y, start, run, next_run)
+        _activate(u, activation, groups, q, z)
+        for group in range(len(z)):
+            _sum(mix[q, group], z, groups, q, group, y)
 
 
 @compiled
 def unblend_periods(
     u: Any,
-    affine: Any,
-    least: Any,
-    starts: Any,
-    lengths: Any,
-    run: int,
-    next_run: int,
+    activation: Any,
+    groups: Any,
     mix: Any,
     dy: Any,
     learns: bool,
@@ -157,13 +158,9 @@ def unblend_periods(
     """Put the gradient for what was normalised into `du`, given `dy`; see `blend_periods`.
 
     Args:
-        u: See there, as for the next seven.
-        affine: See above.
-        least: See above.
-        starts: See above.
-        lengths: See above.
-        run: See above.
-        next_run: See above.
+        u: See there, as for the next three.
+        activation: See above.
+        groups: See above.
         mix: See above.
         dy: As `u`.
         learns: Whether weights have a gradient.
@@ -172,21 +169,25 @@ def unblend_periods(
         du: As `u`.
         products: (Q, G, G), the gradient of the matrices, if `learns`.
     """
-    num_groups = len(lengths)
-    z = np.zeros((num_groups, lengths[0]), np.float32)
-    d, back = np.zeros_like(z), np.empty_like(mix[0])
+    z, d = _room(groups), _room(groups)
+    back = np.empty_like(mix[0])
     for q in range(first, end):
-        _activate(u, affine, least, starts[q], lengths, run, next_run, z)
-        for group in range(num_groups):
-            _gather(dy, starts[q, group], run, next_run, d[group, : lengths[group]])
+        _activate(u, activation, groups, q, z)
+        for group in range(len(d)):
+            _gather(dy, groups, q, group, d)
         _transpose(mix[q], back)
-        for group in range(num_groups):
+        for group in range(len(d)):
             if learns:
-                for source in range(num_groups):
+                for source in range(len(z)):
                     products[q, group, source] = dot(d[group], z[source])
-            start, length = starts[q, group], lengths[group]
-            _sum(back[group], d, length, du, start, run, next_run)
-            _mask(z[group], least, length, du, start, run, next_run)
+            _sum(back[group], d, groups, q, group, du)
+            _mask(z[group], activation.least, groups, q, group, du)
+
+
+@compiled
+def _room(groups: Any) -> Any:
+    """Zeros for the numbers of a period, (G, L)."""
+    return np.zeros((len(groups.lengths), groups.lengths[0]), np.float32)
 
 
 @compiled
@@ -222,31 +223,25 @@ def add_gradients(
 
 
 @compiled
-def _gather(x: Any, start: int, run: int, next_run: int, into: Any) -> None:
-    for first in range(0, len(into), run):
-        part = into[first : first + run]
-        read = x[start : start + len(part)]
-        for n in range(len(part)):
-            part[n] = read[n]
-        start += next_run
+def _gather(x: Any, groups: Any, q: int, group: int, rows: Any) -> None:
+    """Read a group of a period into its row."""
+    start, length, run = groups.starts[q, group], groups.lengths[group], groups.run
+    for first in range(0, length, run):
+        into = rows[group, first : min(first + run, length)]
+        read = x[start : start + len(into)]
+        for n in range(len(into)):
+            into[n] = read[n]
+        start += groups.next_run
 
 
 @compiled
-def _activate(
-    u: Any,
-    affine: Any,
-    least: Any,
-    starts: Any,
-    lengths: Any,
-    run: int,
-    next_run: int,
-    z: Any,
-) -> None:
+def _activate(u: Any, activation: Any, groups: Any, q: int, z: Any) -> None:
     """Gather the groups of one period as they are once normalised and activated."""
-    scale, shift = affine[0], affine[1]
-    for group in range(len(lengths)):
-        into, c = z[group, : lengths[group]], group % len(scale)
-        _gather(u, starts[group], run, next_run, into)
+    scale, shift = activation.affine[0], activation.affine[1]
+    least = activation.least
+    for group in range(len(z)):
+        _gather(u, groups, q, group, z)
+        into, c = z[group, : groups.lengths[group]], group % len(scale)
         a, b = scale[c], shift[c]
         for n in range(len(into)):
             value = a[n] * into[n] + b[n]
@@ -254,8 +249,9 @@ def _activate(
 
 
 @compiled
-def _sum(weights: Any, rows: Any, length: int, x: Any, start: int, run: int, next_run: int) -> None:
-    """Put rows by their weights where a group lies."""
+def _sum(weights: Any, rows: Any, groups: Any, q: int, group: int, x: Any) -> None:
+    """Put rows by their weights where a group of a period lies."""
+    start, length, run = groups.starts[q, group], groups.lengths[group], groups.run
     for first in range(0, length, run):
         end = min(first + run, length)
         into = x[start : start + end - first]
@@ -267,17 +263,18 @@ def _sum(weights: Any, rows: Any, length: int, x: Any, start: int, run: int, nex
                 into[n] = (a * r0[n] + b * r1[n]) + (c * r2[n] + d * r3[n])
         else:
             into[:] = 0
-            for group in range(len(weights)):
-                add_scaled(weights[group], rows[group, first:end], into)
-        start += next_run
+            for source in range(len(weights)):
+                add_scaled(weights[source], rows[source, first:end], into)
+        start += groups.next_run
 
 
 @compiled
-def _mask(live: Any, least: Any, length: int, x: Any, start: int, run: int, next_run: int) -> None:
+def _mask(live: Any, least: Any, groups: Any, q: int, group: int, x: Any) -> None:
     """Put zeros where an activation had none but its least to give."""
+    start, length, run = groups.starts[q, group], groups.lengths[group], groups.run
     for first in range(0, length, run):
         end = min(first + run, length)
         part, into = live[first:end], x[start : start + end - first]
         for n in range(len(into)):
             into[n] = into[n] if part[n] > least else np.float32(0)
-        start += next_run
+        start += groups.next_run

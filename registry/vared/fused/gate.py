@@ -7,12 +7,50 @@ height, W width; D hidden units, S branches of both axes.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..compiled import add_scaled, compiled, dot
 from .normalisation import by_channel
+
+
+class Parameters(NamedTuple):
+    """Those of a gate, or their gradients.
+
+    Args:
+        squeeze: (D, C), weights of the first fully connected layer.
+        squeeze_bias: (D,).
+        scale: (D,), of the layer normalisation.
+        shift: (D,), likewise.
+        excite: (S, D), weights of the second fully connected layer.
+        excite_bias: (S,).
+    """
+
+    squeeze: Any
+    squeeze_bias: Any
+    scale: Any
+    shift: Any
+    excite: Any
+    excite_bias: Any
+
+
+class Decided(NamedTuple):
+    """What a gate decided, and what its gradients need of how it came to it.
+
+    Args:
+        channel: (N, S_channel), weights.
+        time: (N, S_time), weights.
+        before: (N, S), pre-activations of both.
+        units: (2, N, D), hidden units as the normalisation and as the activation makes them.
+        inverse_std: (N,), inverse deviations.
+    """
+
+    channel: Any
+    time: Any
+    before: Any
+    units: Any
+    inverse_std: Any
 
 
 @compiled
@@ -61,56 +99,31 @@ def _by_channel_apart(places: Any, stride: int, count: int, seen: Any) -> None:
 
 @compiled
 def decide(
-    seen: Any,
-    squeeze: Any,
-    squeeze_bias: Any,
-    scale: Any,
-    shift: Any,
-    excite: Any,
-    excite_bias: Any,
-    eps: float,
-    all_off: Any,
-    first: int,
-    end: int,
-    channel: Any,
-    time: Any,
-    before: Any,
-    units: Any,
-    inverse_std: Any,
+    seen: Any, gate: Any, eps: float, all_off: Any, first: int, end: int, decided: Any
 ) -> None:
     """Do what `gate.Gate` does, for some clips.
 
     Args:
         seen: (N, C), means.
-        squeeze: (D, C), weights of the first fully connected layer.
-        squeeze_bias: (D,).
-        scale: (D,), of the layer normalisation, as is the next.
-        shift: (D,).
-        excite: (S, D), weights of the second fully connected layer.
-        excite_bias: (S,).
+        gate: Its `Parameters`.
         eps: Of the normalisation.
         all_off: Weight of the cheapest branch where all are closed.
         first: Of the clips to do.
         end: Where they end.
-        channel: (N, S_channel), where to put weights.
-        time: (N, S_time), likewise.
-        before: (N, S), likewise for pre-activations of both.
-        units: (2, N, D), likewise for hidden units, as the normalisation and as the activation
-            makes them.
-        inverse_std: (N,), likewise for inverse deviations.
+        decided: `Decided`, where to put it.
     """
+    num_channel = decided.channel.shape[1]
     for n in range(first, end):
-        standard, hidden, u = units[0, n], units[1, n], before[n]
+        standard, hidden, u = decided.units[0, n], decided.units[1, n], decided.before[n]
         for d in range(len(standard)):
-            standard[d] = dot(squeeze[d], seen[n]) + squeeze_bias[d]
-        inverse_std[n] = _standardise(standard, eps)
+            standard[d] = dot(gate.squeeze[d], seen[n]) + gate.squeeze_bias[d]
+        decided.inverse_std[n] = _standardise(standard, eps)
         for d in range(len(standard)):
-            hidden[d] = math.tanh(scale[d] * standard[d] + shift[d])
+            hidden[d] = math.tanh(gate.scale[d] * standard[d] + gate.shift[d])
         for s in range(len(u)):
-            u[s] = dot(excite[s], hidden) + excite_bias[s]
-        num_channel = channel.shape[1]
-        _open(u[:num_channel], all_off, channel[n])
-        _open(u[num_channel:], all_off, time[n])
+            u[s] = dot(gate.excite[s], hidden) + gate.excite_bias[s]
+        _open(u[:num_channel], all_off, decided.channel[n])
+        _open(u[num_channel:], all_off, decided.time[n])
 
 
 @compiled
@@ -149,20 +162,11 @@ def learn(
     d_time: Any,
     seen: Any,
     count: int,
-    squeeze: Any,
-    scale: Any,
-    excite: Any,
-    before: Any,
-    units: Any,
-    inverse_std: Any,
+    gate: Any,
+    decided: Any,
     leaks: bool,
     d_places: Any,
-    d_squeeze: Any,
-    d_squeeze_bias: Any,
-    d_scale: Any,
-    d_shift: Any,
-    d_excite: Any,
-    d_excite_bias: Any,
+    d_gate: Any,
 ) -> None:
     """Put down the gradients of `decide`.
 
@@ -171,53 +175,49 @@ def learn(
         d_time: (N, S_time).
         seen: What `look` made.
         count: How many numbers each mean is of.
-        squeeze: What `decide` took, as are the next two.
-        scale: See above.
-        excite: See above.
-        before: What it made, as are the next two.
-        units: See above.
-        inverse_std: See above.
+        gate: What `decide` took.
+        decided: What it made.
         leaks: Whether closed branches have a gradient.
         d_places: (R, C), where to put that of each number that it sees.
-        d_squeeze: Likewise for its parameters, as are all that follow.
-        d_squeeze_bias: See above.
-        d_scale: See above.
-        d_shift: See above.
-        d_excite: See above.
-        d_excite_bias: See above.
+        d_gate: Likewise for its `Parameters`.
     """
-    num_channel, num_hidden = d_channel.shape[1], len(scale)
-    d_squeeze[:] = 0
-    d_squeeze_bias[:] = 0
-    d_scale[:] = 0
-    d_shift[:] = 0
-    d_excite[:] = 0
-    d_excite_bias[:] = 0
-    du = np.empty(len(excite), np.float32)
+    num_channel, num_hidden = d_channel.shape[1], len(gate.scale)
+    _clear(d_gate)
+    du = np.empty(len(gate.excite), np.float32)
     d_units = np.empty(num_hidden, np.float32)
     d_seen = np.empty(seen.shape[1], np.float32)
     for n in range(len(seen)):
-        standard, hidden, u = units[0, n], units[1, n], before[n]
+        standard, hidden, u = decided.units[0, n], decided.units[1, n], decided.before[n]
         _close(u[:num_channel], d_channel[n], leaks, du[:num_channel])
         _close(u[num_channel:], d_time[n], leaks, du[num_channel:])
         d_units[:] = 0
-        for s in range(len(excite)):
-            d_excite_bias[s] += du[s]
-            add_scaled(du[s], hidden, d_excite[s])
-            add_scaled(du[s], excite[s], d_units)
+        for s in range(len(du)):
+            d_gate.excite_bias[s] += du[s]
+            add_scaled(du[s], hidden, d_gate.excite[s])
+            add_scaled(du[s], gate.excite[s], d_units)
         for d in range(num_hidden):
             slope = d_units[d] * (1 - hidden[d] * hidden[d])
-            d_scale[d] += slope * standard[d]
-            d_shift[d] += slope
-            d_units[d] = slope * scale[d]
-        _unstandardise(d_units, standard, inverse_std[n])
+            d_gate.scale[d] += slope * standard[d]
+            d_gate.shift[d] += slope
+            d_units[d] = slope * gate.scale[d]
+        _unstandardise(d_units, standard, decided.inverse_std[n])
         d_seen[:] = 0
         for d in range(num_hidden):
-            d_squeeze_bias[d] += d_units[d]
-            add_scaled(d_units[d], seen[n], d_squeeze[d])
-            add_scaled(d_units[d] / count, squeeze[d], d_seen)
+            d_gate.squeeze_bias[d] += d_units[d]
+            add_scaled(d_units[d], seen[n], d_gate.squeeze[d])
+            add_scaled(d_units[d] / count, gate.squeeze[d], d_seen)
         rows_of_clip = len(d_places) // len(seen)
         d_places[n * rows_of_clip : (n + 1) * rows_of_clip] = d_seen
+
+
+@compiled
+def _clear(parameters: Any) -> None:
+    parameters.squeeze[:] = 0
+    parameters.squeeze_bias[:] = 0
+    parameters.scale[:] = 0
+    parameters.shift[:] = 0
+    parameters.excite[:] = 0
+    parameters.excite_bias[:] = 0
 
 
 @compiled

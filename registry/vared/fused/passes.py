@@ -16,8 +16,16 @@ from numba import carray  # type: ignore[attr-defined]
 
 from ..compiled import compiled
 from ..team import TeamPass, share_of, thread_number, wait_for_all
-from .blend import add_gradients, blend_periods, put_affine, put_matrices, unblend_periods
-from .gate import count_of, decide, learn, look
+from .blend import (
+    Activation,
+    Groups,
+    add_gradients,
+    blend_periods,
+    put_affine,
+    put_matrices,
+    unblend_periods,
+)
+from .gate import Decided, Parameters, count_of, decide, learn, look
 from .normalisation import remember, statistics, unnormalise
 from .told import LAYOUT, floats, integers
 
@@ -42,46 +50,16 @@ def _forward(address: Any) -> None:
         look(_places(told), told.stride, first, end, _seen(told))
     wait_for_all()
     first, end = share_of(told.num_clips)
-    channel, time = _weights(told)
+    decided = _decided(told)
     if told.num_hidden > 0:
-        squeeze, squeeze_bias, scale, shift, excite, excite_bias = _gate(told, told.parameters)
-        before, units, inverse_std = _decided(told)
-        decide(
-            _seen(told),
-            squeeze,
-            squeeze_bias,
-            scale,
-            shift,
-            excite,
-            excite_bias,
-            told.gate_eps,
-            told.all_off,
-            first,
-            end,
-            channel,
-            time,
-            before,
-            units,
-            inverse_std,
-        )
+        gate = _gate(told, told.parameters)
+        decide(_seen(told), gate, told.gate_eps, told.all_off, first, end, decided)
     mix = _matrices(told, told.mix)
-    put_matrices(channel, time, _basis(told), first, end, mix)
+    put_matrices(decided.channel, decided.time, _basis(told), first, end, mix)
     wait_for_all()
     first, end = share_of(told.num_periods)
-    starts, lengths = _groups(told)
-    blend_periods(
-        _row(told, told.u),
-        _by_group(told),
-        np.float32(told.least),
-        starts,
-        lengths,
-        told.run,
-        told.next_run,
-        mix,
-        first,
-        end,
-        _row(told, told.y),
-    )
+    u, y = _row(told, told.u), _row(told, told.y)
+    blend_periods(u, _activation(told), _groups(told), mix, first, end, y)
 
 
 def _backward(address: Any) -> None:
@@ -89,15 +67,10 @@ def _backward(address: Any) -> None:
     _put_affine(told)
     wait_for_all()
     first, end = share_of(told.num_periods)
-    starts, lengths = _groups(told)
     unblend_periods(
         _row(told, told.u),
-        _by_group(told),
-        np.float32(told.least),
-        starts,
-        lengths,
-        told.run,
-        told.next_run,
+        _activation(told),
+        _groups(told),
         _matrices(told, told.mix),
         _row(told, told.dy),
         told.learns != 0,
@@ -154,7 +127,8 @@ def _put_affine(told: Any) -> None:
 @compiled
 def _learn(told: Any) -> None:
     """Put the gradients of the weights down, and of the gate that decided on them."""
-    channel, time = _weights(told)
+    decided = _decided(told)
+    channel, time = decided.channel, decided.time
     d_channel = floats(told.d_channel, channel.shape)
     d_time = floats(told.d_time, time.shape)
     d_channel[:] = 0
@@ -164,31 +138,16 @@ def _learn(told: Any) -> None:
         d_time += floats(told.others_time, time.shape)
     add_gradients(_matrices(told, told.products), channel, time, _basis(told), d_channel, d_time)
     if told.num_hidden > 0:
-        squeeze, _, scale, _, excite, _ = _gate(told, told.parameters)
-        before, units, inverse_std = _decided(told)
-        count = count_of(_places(told), told.stride, told.num_clips)
-        d_squeeze, d_squeeze_bias, d_scale, d_shift, d_excite, d_excite_bias = _gate(
-            told, told.d_parameters
-        )
         learn(
             d_channel,
             d_time,
             _seen(told),
-            count,
-            squeeze,
-            scale,
-            excite,
-            before,
-            units,
-            inverse_std,
+            count_of(_places(told), told.stride, told.num_clips),
+            _gate(told, told.parameters),
+            decided,
             told.leaks != 0,
             floats(told.d_places, (told.num_rows, told.num_seen)),
-            d_squeeze,
-            d_squeeze_bias,
-            d_scale,
-            d_shift,
-            d_excite,
-            d_excite_bias,
+            _gate(told, told.d_parameters),
         )
 
 
@@ -219,22 +178,22 @@ def _found(told: Any) -> Any:
 
 @compiled
 def _by_channel(told: Any) -> Any:
-    """Scale and shift, (2, channels and what is missing, numbers of each)."""
+    """Scale and shift, (2, channels and what is missing, numbers of each); see `_activation`."""
     kept = -(-told.num_channels // told.num_channel_groups)
     return floats(told.affine, (2, told.num_channel_groups * kept, told.group_size // kept))
 
 
 @compiled
-def _by_group(told: Any) -> Any:
-    """The same, (2, groups of channels, L)."""
-    return floats(told.affine, (2, told.num_channel_groups, told.group_size))
+def _activation(told: Any) -> Any:
+    affine = floats(told.affine, (2, told.num_channel_groups, told.group_size))
+    return Activation(affine, np.float32(told.least))
 
 
 @compiled
 def _gate(told: Any, at: Any) -> Any:
     num_hidden = told.num_hidden
     num_branches = told.num_channel_branches + told.num_time_branches
-    return (
+    return Parameters(
         floats(at[0], (num_hidden, told.num_seen)),
         floats(at[1], (num_hidden,)),
         floats(at[2], (num_hidden,)),
@@ -251,20 +210,13 @@ def _seen(told: Any) -> Any:
 
 @compiled
 def _decided(told: Any) -> Any:
-    """Pre-activations, hidden units and inverse deviations: see `gate.decide`."""
     num_branches = told.num_channel_branches + told.num_time_branches
-    return (
+    return Decided(
+        floats(told.channel, (told.num_clips, told.num_channel_branches)),
+        floats(told.time, (told.num_clips, told.num_time_branches)),
         floats(told.before, (told.num_clips, num_branches)),
         floats(told.units, (2, told.num_clips, told.num_hidden)),
         floats(told.inverse_std, (told.num_clips,)),
-    )
-
-
-@compiled
-def _weights(told: Any) -> Any:
-    return (
-        floats(told.channel, (told.num_clips, told.num_channel_branches)),
-        floats(told.time, (told.num_clips, told.num_time_branches)),
     )
 
 
@@ -281,7 +233,9 @@ def _basis(told: Any) -> Any:
 
 @compiled
 def _groups(told: Any) -> Any:
-    return (
+    return Groups(
         integers(told.starts, (told.num_periods, told.num_groups)),
         integers(told.lengths, (told.num_groups,)),
+        told.run,
+        told.next_run,
     )
