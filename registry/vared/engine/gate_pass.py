@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from numba import carray  # type: ignore[attr-defined]
 
@@ -36,11 +37,12 @@ _PARTS = 11
 
 
 class _Told(Structure):
-    """What a pass is told: where map and numbers lie, and where parts of the numbers start."""
+    """What a pass is told: where map, numbers and answers lie, where parts of the numbers start."""
 
     _fields_ = (
         ("data", c_int64),
         ("numbers", c_int64),
+        ("live", c_int64),
         ("shape", c_int64 * 4),
         ("stride", c_int64),
         ("norm_size", c_int64),
@@ -106,8 +108,13 @@ class GatePass:
         parts: list[Array] = [part.ravel() for part in [shares, *weights, *room]]
         self._numbers = np.concatenate(parts)
         starts = np.cumsum([0, *map(len, parts)])
+        self.u: Array = self._numbers[-num_branches:]
+        """What they said last, (S,), none below zero."""
+        self.live: npt.NDArray[np.int8] = np.zeros(num_branches, np.int8)
+        """Whether it was above zero."""
         self._told = _Told(
             numbers=self._numbers.ctypes.data,
+            live=self.live.ctypes.data,
             shape=tuple(shape),
             stride=stride,
             norm_size=gates.norm_size,
@@ -115,8 +122,6 @@ class GatePass:
             eps=gates.norm_eps,
         )
         self._run, self._reference = _gate_pass(dtype), byref(self._told)
-        self.u: Array = self._numbers[-num_branches:]
-        """What they said last, (S,), none below zero."""
 
     def __call__(self, address: int, scale: float) -> None:
         """Look at the contiguous map that lies at an address, times a scale."""
@@ -216,5 +221,8 @@ def _gate_pass(dtype: torch.dtype) -> TeamPass:
             hidden,
             u,
         )
+        live = carray(pointer(told.live), (len(u),), np.int8)
+        for s in range(len(u)):
+            live[s] = u[s] > 0
 
     return TeamPass(gate_pass)

@@ -182,7 +182,7 @@ class ClipGates:
             seen = pooled(x, self.input, ready.look)
             flat = np.ascontiguousarray(seen.T if self.input == "frames" else seen)
             ready.run(flat.ctypes.data, 1.0)
-        return self._routes(ready.run.u), ready.macs
+        return self._routes(ready.run), ready.macs
 
     def _prepare(self, x: Value) -> _Prepared:
         look = look_at(x, self.stride)
@@ -202,13 +202,13 @@ class ClipGates:
             macs += gate_macs(num_seen, 0, width, sum(num_branches), self._norm)
         return _Prepared(look, run, reads_map, macs)
 
-    def _routes(self, u: Array) -> Mapping[int, Route]:
+    def _routes(self, said: GatePass) -> Mapping[int, Route]:
         if not self.hardens:
-            return self._by_layer(u.tolist())
-        live = (u > 0).tobytes()
+            return self._by_layer(said.u.tolist())
+        live = said.live.tobytes()
         routes = self._hard_routes.get(live)
         if routes is None:
-            routes = self._hard_routes[live] = self._by_layer(u.tolist())
+            routes = self._hard_routes[live] = self._by_layer(said.u.tolist())
         return routes
 
     def _by_layer(self, u: list[float]) -> dict[int, Route]:

@@ -25,8 +25,8 @@ from ..team import TeamPass, share_of, team_size
 from .packed import rectify
 
 NUM_COLOURS = 3
-NARROW = 32
-"""Up to so many channels a whole line of pixels is summed at once, so that vectors are full."""
+NARROW = 8
+"""Up to so many channels whole lines of pixels are summed, so that vectors are full (measured)."""
 
 
 class _Clip(Structure):
@@ -208,16 +208,17 @@ def _add(into: Any, y: Any, factor: float, relu: bool, first: int, end: int) -> 
 
 
 @compiled
-def _sum_lines(frame: Any, total: Any) -> None:
-    """Add the pixels of (H, W, C') up in `total`, line by line."""
+def _sum_lines(frame: Any, stride: int, total: Any) -> None:
+    """Add the pixels seen of (H, W, C') up in `total`, line by line, whichever of a line are."""
     height, width, channels = frame.shape
     lines, line = frame.reshape(height, width * channels), np.zeros(width * channels, np.float32)
-    for i in range(height):
+    for i in range(0, height, stride):
         read = lines[i]
         for n in range(len(line)):
             line[n] += _number(read[n])
-    for n in range(len(line)):
-        total[n % channels] += line[n]
+    for start in range(0, len(line), stride * channels):
+        for c in range(channels):
+            total[c] += line[start + c]
 
 
 @compiled
@@ -243,8 +244,8 @@ def _sum_pixels(frame: Any, stride: int, total: Any) -> None:
 @compiled
 def sum_frame(frame: Any, stride: int, total: Any) -> None:
     """Add the pixels seen of (H, W, C') up in `total`."""
-    if stride == 1 and frame.shape[2] <= NARROW:
-        _sum_lines(frame, total)
+    if frame.shape[2] <= NARROW:
+        _sum_lines(frame, stride, total)
     else:
         _sum_pixels(frame, stride, total)
 
