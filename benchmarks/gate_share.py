@@ -1,7 +1,7 @@
 """What gates take of the adaptive time in the inference engine: each run with them and without.
 
     python benchmarks/gate_share.py [--recognizers tsn,tsm] [--saving 0.35] [--repeats 9]
-        [--dtype float32]
+        [--dtype float32] [--sees own,block]
 
 Paper scale, drawn routes, batch 1, one thread; gates that each see their own convolution's input,
 and gates that share a look at their block's. Prints a Markdown table: median milliseconds, and the
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--saving", type=float, default=0.35)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--dtype", default=",".join(DTYPES))
+    parser.add_argument("--sees", default=",".join(SEES))
     options = parser.parse_args()
     torch.set_num_threads(1)
     busy = load()
@@ -59,7 +60,7 @@ def main() -> None:
     )
     for name in options.recognizers.split(","):
         for dtype in options.dtype.split(","):
-            for sees in SEES:
+            for sees in options.sees.split(","):
                 print(row(name, dtype, sees, options), flush=True)
 
 

@@ -7,10 +7,10 @@ Runs `harness bench` for each combination, every one in a process of its own, on
 Leaves a JSON file and a plot of each in the folder, and `table.md`: command, commit, machine, and
 the headlines with n and spread. A combination whose JSON is there already is not run again.
 
-    python benchmarks/speed.py --out benchmarks/speed --guard 0.05
+    python benchmarks/speed.py --out FOLDER --guard 0.05 --against benchmarks/speed/guard.json
 
 compares instead: it ends with 1 where a `rho_engine` in the folder lies more than that below the
-same figure of the table's `guard.json`, which `--keep` writes.
+same figure that `--keep` wrote before, into the folder's `guard.json` unless a file is named.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     options = _options()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.guard is not None:
-        sys.exit(_guard(options.out, options.guard))
+        sys.exit(_guard(options.out, options.against or options.out / GUARD, options.guard))
     for name in options.recognizers.split(","):
         for saving in options.savings.split(","):
             for threads in options.threads.split(","):
@@ -57,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--keep", action="store_true", help="write the figures to compare with")
     parser.add_argument("--guard", type=float, help="compare; how far a rho may fall")
+    parser.add_argument("--against", type=Path, help="the figures to compare with")
     for name, value in (("batch", "1,8"), ("dtype", "float32"), ("scale", "paper")):
         parser.add_argument(f"--{name}", default=value)
     for name, value in (("variants", ""), ("axes", "both"), ("seeds", "3"), ("repeats", "11")):
@@ -126,8 +127,8 @@ def _figures(documents: dict[str, dict[str, Any]]) -> Iterator[tuple[str, float]
                 yield place, line["rho_engine"]["median"]
 
 
-def _guard(out: Path, most: float) -> int:
-    kept = json.loads((out / GUARD).read_text("utf-8"))
+def _guard(out: Path, file: Path, most: float) -> int:
+    kept = json.loads(file.read_text("utf-8"))
     found = dict(_figures(_documents(out)))
     fallen = [place for place in kept if place in found and found[place] < kept[place] - most]
     for place in fallen:
