@@ -297,7 +297,7 @@ end_jobs() { # again and again, since what was being requeued meanwhile comes ba
 
 cancel_all() {
   scancel --state=PENDING
-  wait_for 45 end_jobs || die "jobs stay: $(squeue 2>&1)"
+  wait_for 180 end_jobs || die "jobs stay: $(squeue 2>&1)"
 }
 
 down() {
