@@ -17,7 +17,7 @@ from registry.macs import count
 from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import RECOGNIZERS
-from registry.vared.engine import accelerate, layer
+from registry.vared.engine import accelerate, clip, layer
 from registry.vared.engine.gates import look_at, pooled
 from registry.vared.engine.values import Copies, Value
 from registry.vared.gate import Gate
@@ -81,11 +81,38 @@ def assert_close(ours: Tensor, theirs: Tensor) -> None:
 
 @pytest.mark.parametrize("vared", SETTINGS.values(), ids=SETTINGS.keys())
 @pytest.mark.parametrize("name", ["tsm", "r2plus1d"])
+@pytest.mark.parametrize("blends", ["by the map", "filters"])
 def test_learnt_routes_give_the_masked_output(
-    make_recognizer: Make, name: str, vared: VaRedSettings
+    make_recognizer: Make, name: str, vared: VaRedSettings, blends: str
 ) -> None:
     recognizer, clips = adapted(make_recognizer, name, vared)
-    assert_close(recognizer_forward(accelerate(recognizer), clips), reference(recognizer, clips))
+    worth = layer.PIXELS_WORTH_FILTERS if blends == "by the map" else 0
+    with patch.object(layer, "PIXELS_WORTH_FILTERS", worth):
+        ours = recognizer_forward(accelerate(recognizer), clips)
+    assert_close(ours, reference(recognizer, clips))
+
+
+@pytest.mark.parametrize("name", ["tsn", "tsm"])  # their blocks end in space alone
+@pytest.mark.parametrize(
+    "live", [(1.0, -1.0, 1.0, -1.0), (1.0, 0.5, 1.0, -1.0), (0.3, 0.5, 0.2, 0.4)]
+)
+def test_sums_of_what_is_computed_in_full_are_inside_convolutions(
+    make_recognizer: Make, name: str, live: tuple[float, ...]
+) -> None:
+    """Whatever it weighs, and though both branches of an axis are blended."""
+    recognizer, clips = adapted(make_recognizer, name, VaRedSettings())
+    for module in recognizer.modules():
+        if isinstance(module, Gate):
+            nn.init.zeros_(module.excite.weight)
+            channel, time = module.num_branches
+            both = live[: min(channel, 2)] + live[2 : 2 + min(time, 2)]
+            module.excite.bias.data = torch.tensor(both)
+    with (
+        patch.object(layer, "PIXELS_WORTH_FILTERS", 0),
+        patch.object(clip, "_sum", side_effect=AssertionError("a pass of its own")),
+    ):
+        ours = recognizer_forward(accelerate(recognizer), clips)
+    assert_close(ours, reference(recognizer, clips))
 
 
 @pytest.mark.parametrize("name", RECOGNIZERS)
@@ -160,8 +187,8 @@ def test_lazy_rebuilding_never_runs_more_than_the_route_allows(
     policy.skip = True
     with torch.no_grad():
         plain = [
-            count(recognizer, clip[None], recognizer_forward).by_column()
-            for clip, policy.routes in zip(clips, routes.split(1), strict=True)
+            count(recognizer, one[None], recognizer_forward).by_column()
+            for one, policy.routes in zip(clips, routes.split(1), strict=True)
         ]
     without_gates = fast.engine.executed
     for executed, columns in zip(without_gates, plain, strict=True):
@@ -180,10 +207,11 @@ def test_the_engine_reports_the_routes_it_took(make_recognizer: Make) -> None:
     recognizer_forward(fast, clips)
     reference(recognizer, clips)
     for index, decision in recognizer.vared.decisions.items():
-        for clip, routes in enumerate(fast.engine.routes):
+        for number, routes in enumerate(fast.engine.routes):
             # gates drawn far from their start magnify what float32 rounds
-            assert routes[index].channel == pytest.approx(decision.channel[clip].tolist(), abs=1e-4)
-            assert routes[index].time == pytest.approx(decision.time[clip].tolist(), abs=1e-4)
+            channel, time = decision.channel[number].tolist(), decision.time[number].tolist()
+            assert routes[index].channel == pytest.approx(channel, abs=1e-4)
+            assert routes[index].time == pytest.approx(time, abs=1e-4)
 
 
 @settings(deadline=None)

@@ -17,7 +17,7 @@ from registry.vared.engine.columns import Columns, Row, widened
 from registry.vared.engine.filters import Cut, Filters
 from registry.vared.engine.gate_pass import GateNumbers, GatePass
 from registry.vared.engine.maxima import maxima
-from registry.vared.engine.packed import Ending, rectify
+from registry.vared.engine.packed import Blend, Ending, rectify
 from registry.vared.engine.shift import shifted, shifts_groups
 from registry.vared.engine.taps import FEW_GROUPS
 from registry.vared.engine.values import Copies, Value
@@ -117,6 +117,27 @@ def test_copies_that_filters_write_down_are_those_written_down_later(
         torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
     # they are computed, and counted
     assert filters.macs == (3 + 7) * 2 * 5 * 6 * 4 * 9
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_blended_filters_make_the_blended_output(data: st.DataObject) -> None:
+    num_channels = data.draw(st.integers(2, 9))
+    blend = Blend(-(-num_channels // 2), data.draw(st.floats(0, 1)))
+    repeats = data.draw(st.sampled_from([1, 2]))
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    filters = Filters(nn.Conv3d(4, num_channels, 3, padding=1), None, torch.float32)
+    x_THWC = torch.randn(3, 5, 6, 4)
+    with torch.inference_mode():
+        expected = filters(x_THWC, Cut(num_channels), repeats=repeats)
+        alone, filters.macs = filters.macs, 0
+        blend(expected.permute(3, 0, 1, 2))
+        y = filters(x_THWC, Cut(num_channels, blend=blend), repeats=repeats)
+        torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+        again = filters(x_THWC, Cut(num_channels), repeats=repeats)
+    assert filters.macs > 2 * alone
+    # those that are kept are as they were, so what blended was no filter of theirs
+    assert torch.equal(again[..., : blend.first], expected[..., : blend.first])
 
 
 @settings(deadline=None)

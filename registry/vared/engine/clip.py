@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from .gates import ClipGates, Route
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
 from .kernels import add_
-from .layer import DENSE, Layer
+from .layer import DENSE, Layer, Residual
 from .maxima import maxima
 from .values import Value, frames
 
@@ -85,14 +85,15 @@ class ClipRun:
 
     def _convolve(self, step: Conv, ending: frozenset[str]) -> Value:
         layer, x = self.layers[step.output], self._value(step.source)
-        residual = None if step.residual is None else self._value(step.residual)
         route = self._route(layer, step.source, x)
-        may_write = step.residual in ending and step.residual != step.source
-        y, is_added = layer(x, route, residual, relu=step.relu, may_write=may_write)
+        free = ending if step.residual != step.source else frozenset()
+        residual = None
+        if step.residual is not None:
+            add = self._value(step.residual)
+            residual = Residual(add, step.relu, may_write=step.residual in free)
+        y, is_added = layer(x, route, residual, may_write=step.source in free)
         self.macs, layer.macs = self.macs + layer.macs, 0
-        if residual is None or is_added:
-            return y
-        return _sum(residual, y, step.relu, may_write=may_write)
+        return y if residual is None or is_added else _sum(residual, y)
 
     def _route(self, layer: Layer, source: str, x: Value) -> Route:
         if layer.dynamic is None:
@@ -192,18 +193,12 @@ def _wrapped(result: Any) -> Any:
     return Value(data, len(data), is_view=True, is_folded=is_folded)
 
 
-def _sum(residual: Value, y: Value, relu: bool, *, may_write: bool) -> Value:
-    """Add lazily: what is copied in `y` is added to each of its places.
-
-    Args:
-        residual: What came past the block.
-        y: The block's output.
-        relu: ReLU at the end.
-        may_write: Nothing else reads `residual`.
-    """
-    repeats = min(residual.repeats, y.repeats)
-    total = residual.all_channels().repeated(repeats)
-    if total.data is residual.data and (residual.is_view or not may_write):
+def _sum(residual: Residual, y: Value) -> Value:
+    """Add lazily: what is copied in `y` is added to each of its places."""
+    add = residual.value
+    repeats = min(add.repeats, y.repeats)
+    total = add.all_channels().repeated(repeats)
+    if total.data is add.data and (add.is_view or not residual.may_write):
         total = replace(total, data=total.data.clone(), is_view=False)
     num_rows, height, width, num_channels = total.data.shape
     is_scaled = y.copies is not None and y.copies.factor is not None
@@ -214,5 +209,5 @@ def _sum(residual: Value, y: Value, relu: bool, *, may_write: bool) -> Value:
     # one pass, in which a copy is read from its original
     computed = y.data.shape[3]
     places = total.data.view(len(y.data), -1, height * width, num_channels // computed, computed)
-    add_(places, y.data.flatten(1, 2), y.scale / total.scale, relu=relu)
+    add_(places, y.data.flatten(1, 2), y.scale / total.scale, relu=residual.relu)
     return total

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .packed import Ending, Moves, Packed, rectify
+from .packed import Blend, Ending, Moves, Packed, rectify
 from .taps import Part, Taps, group_stride, parts
 from .values import Copies
 
@@ -30,15 +30,17 @@ class Cut:
         kept: Output channels to compute, the first ones.
         copies: What the input's other channels are copies of.
         written: What the output's other channels are copies of, where they are to be written down.
+        blend: How the output's channels are to be blended, by filters made for this call alone.
     """
 
     kept: int
     copies: Copies | None = None
     written: Copies | None = None
+    blend: Blend | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What filters cut so are known by."""
+        """What filters cut so are known by before they are blended."""
         return self.kept, self.copies and self.copies.key, self.written and self.written.key
 
 
@@ -194,6 +196,9 @@ class Filters:
                 weight = _fold_taps(weight, taps)
             dtype = self.weight.dtype
             variant = self._variants[key] = Packed(weight.to(dtype), bias.to(dtype))
+        if cut.blend is not None:
+            variant, macs = variant.blended(cut.blend)
+            self.macs += macs
         return variant
 
 

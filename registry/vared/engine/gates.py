@@ -40,20 +40,29 @@ class Route:
     """Indices of the live branches of the channel axis."""
     live_time: tuple[int, ...] = field(init=False, repr=False)
     """Indices of the live branches of the time axis."""
+    is_full: bool = field(init=False, repr=False)
+    """Whether everything is computed and nothing is rebuilt, whatever it weighs."""
     is_plain: bool = field(init=False, repr=False)
-    """Whether everything is computed and weighs one."""
+    """Whether it is full and weighs one."""
 
     def __post_init__(self) -> None:
         weighs_one = (
             self.channel[0] == 1 == sum(self.channel),
             self.time[0] == 1 == sum(self.time),
         )
+        live_channel, live_time = live_branches(self.channel), live_branches(self.time)
         # all at once: properties that are worked out when first read take a lock
         vars(self).update(
-            live_channel=live_branches(self.channel),
-            live_time=live_branches(self.time),
+            live_channel=live_channel,
+            live_time=live_time,
+            is_full=live_channel == live_time == (0,),
             is_plain=all(weighs_one),
         )
+
+
+def in_first(weights: Sequence[float]) -> tuple[float, ...]:
+    """Return weights of the same sum, all of it on the first: the others' part is done already."""
+    return (sum(weights), *[0.0] * (len(weights) - 1))
 
 
 @cache

@@ -40,6 +40,25 @@ class Moves:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """How channels that a smaller branch would copy are blended with what it would copy.
+
+    Args:
+        first: Channels that are kept, which come first.
+        share: What the kept ones have in each of the others, of one.
+    """
+
+    first: int
+    share: float
+
+    def __call__(self, channels: Tensor) -> int:
+        """Blend in place, channels first; return the multiply-adds it takes."""
+        others = channels[self.first :]
+        others.lerp_(channels[: len(others)], self.share)
+        return others.numel()
+
+
+@dataclass(frozen=True)
 class Ending:
     """What a convolution does with its output.
 
@@ -109,6 +128,12 @@ class Packed:
         elif ending.add is not None:
             y_THWC += ending.add
         return rectify(y_THWC) if ending.relu else y_THWC
+
+    def blended(self, blend: Blend) -> tuple[Packed, int]:
+        """Return filters of the blended output, and the multiply-adds it took to make them."""
+        weight, bias = self.weight.clone(), self.bias.clone()
+        blend(bias)
+        return Packed(weight, bias), blend(weight)
 
     def _fused(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Convolve by oneDNN, with sum and ReLU inside."""

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..frames import first_frames, kept_frames
 from ..rebuild import Rebuild, kept_sizes
 from .gates import Route, live_branches
+from .packed import Blend
 from .values import Copies, Value
 
 
@@ -52,22 +52,40 @@ class Rebuilder:
                 frames where the input's frames were repeated.
             route: What was computed, and how it is weighed.
         """
-        value = self._channels(value, route.channel, route.live_channel)
-        return self._frames(value, route.time, route.live_time)
+        return self._frames(self._channels(value, route), route)
 
-    def _channels(self, value: Value, weights: Sequence[float], live: tuple[int, ...]) -> Value:
-        rebuild = self.channel
-        weight = 1.0 if rebuild.unit and len(live) == 1 else sum(weights)
+    def weight(self, route: Route) -> float:
+        """Return what a route's output is to be multiplied by once its branches are blended."""
+        channel = _weight(self.channel, route.channel, route.live_channel)
+        return channel * _weight(self.time, route.time, route.live_time)
+
+    def channel_blend(self, route: Route) -> Blend | None:
+        """Return how all channels and copies of half of them are blended; None: it is otherwise."""
+        if route.live_channel != (0, 1) or self.channel.kind != "copy":
+            return None
+        return Blend(self.copies[1].num_computed, route.channel[1] / sum(route.channel))
+
+    def pair_share(self, value: Value, route: Route) -> float | None:
+        """Return what the kept row of each two has in the other; None: it is otherwise."""
+        rebuild, live = self.time, route.live_time
+        larger = [branch for branch in live if rebuild.factors[branch] > value.repeats]
+        are_pairs = larger == [live[-1]] and value.repeats * 2 == rebuild.factors[live[-1]]
+        if rebuild.kind != "copy" or not are_pairs:
+            return None
+        return route.time[live[-1]] / sum(route.time)
+
+    def _channels(self, value: Value, route: Route) -> Value:
+        rebuild, weights, live = self.channel, route.channel, route.live_channel
+        weight = _weight(rebuild, weights, live)
         if live == (0,):
             return value.times(weight)
         if not self.copies:
             return self._by_module(rebuild, value, weights, self.num_channels)
         if len(live) == 1:
             return replace(value, copies=self.copies[live[0]]).times(weight)
-        if live == (0, 1) and rebuild.kind == "copy":
-            kept = kept_sizes(self.num_channels, rebuild.factors)[1]
-            rest = self.num_channels - kept
-            self._lerp(value.data[..., kept:], value.data[..., :rest], weights[1] / weight)
+        blend = self.channel_blend(route)
+        if blend is not None:
+            self.macs += blend(value.data.permute(3, 0, 1, 2))
             return value.times(weight)
         return self._blend(value, weights, live)
 
@@ -82,27 +100,31 @@ class Rebuilder:
         self.macs += total.numel() * len(live)
         return replace(value, data=total, is_view=False)
 
-    def _frames(self, value: Value, weights: Sequence[float], live: tuple[int, ...]) -> Value:
-        rebuild = self.time
-        weight = 1.0 if rebuild.unit and len(live) == 1 else sum(weights)
+    def _frames(self, value: Value, route: Route) -> Value:
+        rebuild, weights, live = self.time, route.time, route.live_time
+        weight = _weight(rebuild, weights, live)
         if rebuild.kind != "copy" and live != (0,):
             return self._by_module(rebuild, value, weights, value.num_frames)
-        larger = [branch for branch in live if rebuild.factors[branch] > value.repeats]
-        if not larger:  # frames that a branch would copy are equal already
-            return value.times(weight)
-        if larger == [live[-1]] and value.repeats * 2 == rebuild.factors[larger[0]]:
-            self._blend_pairs(value, weights[larger[0]] / weight)
+        if rebuild.factors[live[-1]] <= value.repeats:
+            return value.times(weight)  # frames that a branch would copy are equal already
+        share = self.pair_share(value, route)
+        if share is not None:
+            self.blend_pairs(value, share)
             return value.times(weight)
         return self._mix_frames(value, weights, live)
 
-    def _blend_pairs(self, value: Value, weight: float) -> None:
+    def blend_pairs(self, value: Value, share: float) -> None:
         """Blend, of each two rows of data, the one that is kept into the other, in place."""
         rows, end = value.data, len(value.data)
         if self.time.mirrors(value.num_frames):
             end = first_frames(value.num_frames, self.time.factors[-1]) // value.repeats
         front, back = rows[:end], rows[end:]
-        self._lerp(front[1::2], front[0::2][: len(front) // 2], weight)
-        self._lerp(back[0::2], back[1::2], weight)
+        for others, kept in (
+            (front[1::2], front[0::2][: len(front) // 2]),
+            (back[0::2], back[1::2]),
+        ):
+            others.lerp_(kept, share)
+            self.macs += others.numel()
 
     def _kept_rows(self, value: Value, factor: int) -> list[int]:
         """For each row of data, the row that a branch of this factor copies it from."""
@@ -121,10 +143,6 @@ class Rebuilder:
         self.macs += data.numel() * len(live)
         return replace(value, data=data, is_view=False)
 
-    def _lerp(self, into: Tensor, source: Tensor, weight: float) -> None:
-        into.lerp_(source, weight)
-        self.macs += into.numel()
-
     def _by_module(
         self, rebuild: Rebuild, value: Value, weights: Sequence[float], size: int
     ) -> Value:
@@ -137,6 +155,10 @@ class Rebuilder:
         self.macs += data.numel()
         repeats = value.repeats if rebuild.axis == "channel" else 1
         return replace(value, data=data, repeats=repeats, is_view=False)
+
+
+def _weight(rebuild: Rebuild, weights: Sequence[float], live: tuple[int, ...]) -> float:
+    return 1.0 if rebuild.unit and len(live) == 1 else sum(weights)
 
 
 def _copies(
