@@ -13,9 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from ctypes import Structure, byref, c_double, c_int64
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,8 +51,7 @@ class _Told(Structure):
     )
 
 
-@dataclass(frozen=True)
-class GateNumbers:
+class GateNumbers(NamedTuple):
     """Weights of gates that see the same.
 
     Args:
@@ -67,14 +65,14 @@ class GateNumbers:
         bias: (S,).
     """
 
-    squeeze: Array
-    squeeze_bias: Array
-    norm_size: int
-    norm_eps: float
-    norm_weight: Array
-    norm_bias: Array
-    weight: Array
-    bias: Array
+    squeeze: Any
+    squeeze_bias: Any
+    norm_size: Any
+    norm_eps: Any
+    norm_weight: Any
+    norm_bias: Any
+    weight: Any
+    bias: Any
 
 
 class GatePass:
@@ -154,29 +152,18 @@ def _normalise(centred: Any, eps: float, weight: Any, bias: Any) -> None:
 
 
 @compiled
-def _excite(
-    seen: Any,
-    squeeze: Any,
-    squeeze_bias: Any,
-    norm_size: int,
-    norm_eps: float,
-    norm_weight: Any,
-    norm_bias: Any,
-    weight: Any,
-    bias: Any,
-    hidden: Any,
-    u: Any,
-) -> None:
+def _excite(seen: Any, gates: Any, hidden: Any, u: Any) -> None:
     for d in range(len(hidden)):
-        hidden[d] = dot(squeeze[d], seen) + squeeze_bias[d]
-    if norm_size > 0:
-        for start in range(0, len(hidden), norm_size):
-            gate = slice(start, start + norm_size)
-            _normalise(hidden[gate], norm_eps, norm_weight[gate], norm_bias[gate])
+        hidden[d] = dot(gates.squeeze[d], seen) + gates.squeeze_bias[d]
+    if gates.norm_size > 0:
+        for start in range(0, len(hidden), gates.norm_size):
+            one = slice(start, start + gates.norm_size)
+            weight, bias = gates.norm_weight[one], gates.norm_bias[one]
+            _normalise(hidden[one], gates.norm_eps, weight, bias)
     for d in range(len(hidden)):
         hidden[d] = math.tanh(hidden[d])
     for s in range(len(u)):
-        u[s] = max(math.tanh(dot(weight[s], hidden) + bias[s]), 0)
+        u[s] = max(math.tanh(dot(gates.weight[s], hidden) + gates.bias[s]), 0)
 
 
 @compiled
@@ -195,8 +182,8 @@ def _gate_pass(dtype: torch.dtype) -> TeamPass:
         numbers = carray(pointer(told.numbers), (starts[_PARTS],), np.float32)
         rows, height, width, num_seen = told.shape
         data = carray(pointer(told.data), (rows, height, width, num_seen), number)
-        # parts: shares, weights as `_excite` takes them, each thread's room for the sum of a frame
-        # and for its share of the mean, hidden, u
+        # parts: shares, weights in their order, each thread's room for the sum of a frame and for
+        # its share of the mean, hidden, u
         thread, threads = thread_number(), num_threads()
         totals = _part(numbers, starts, 7).reshape(-1, num_seen)
         means = _part(numbers, starts, 8).reshape(-1, num_seen)
@@ -208,19 +195,17 @@ def _gate_pass(dtype: torch.dtype) -> TeamPass:
         for other in range(1, threads):
             add_scaled(np.float32(1), means[other], means[0])
         hidden, u = _part(numbers, starts, 9), _part(numbers, starts, 10)
-        _excite(
-            means[0],
-            _part(numbers, starts, 1).reshape(len(hidden), num_seen),
-            _part(numbers, starts, 2),
-            told.norm_size,
-            told.eps,
-            _part(numbers, starts, 3),
-            _part(numbers, starts, 4),
-            _part(numbers, starts, 5).reshape(len(u), len(hidden)),
-            _part(numbers, starts, 6),
-            hidden,
-            u,
+        gates = GateNumbers(
+            squeeze=_part(numbers, starts, 1).reshape(len(hidden), num_seen),
+            squeeze_bias=_part(numbers, starts, 2),
+            norm_size=told.norm_size,
+            norm_eps=told.eps,
+            norm_weight=_part(numbers, starts, 3),
+            norm_bias=_part(numbers, starts, 4),
+            weight=_part(numbers, starts, 5).reshape(len(u), len(hidden)),
+            bias=_part(numbers, starts, 6),
         )
+        _excite(means[0], gates, hidden, u)
         live = carray(pointer(told.live), (len(u),), np.int8)
         for s in range(len(u)):
             live[s] = u[s] > 0

@@ -9,7 +9,7 @@ Shape legend: as in `values`; D hidden units, S branches of an axis.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -307,7 +307,7 @@ def _of_computed(numbers: GateNumbers, copies: Copies) -> GateNumbers:
     weight = numbers.squeeze if copies.factor is None else numbers.squeeze * copies.factor_array
     folded = np.zeros((copies.num_computed, len(weight)), np.float32)
     np.add.at(folded, copies.source_array, weight.T)
-    return replace(numbers, squeeze=folded.T)
+    return numbers._replace(squeeze=folded.T)
 
 
 def _behind(standard: Standard, weight: Array, bias: Array) -> tuple[Array, Array]:

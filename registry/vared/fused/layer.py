@@ -81,7 +81,7 @@ def normalise_and_blend(
         return None
     options = _Options(norm, act is not None, plan)
     channel, time = (weight.to(u).contiguous() for weight in weights)
-    y: Tensor = _Weighed.apply(  # type: ignore[no-untyped-call]
+    y: Tensor = _NormaliseAndBlend.apply(  # type: ignore[no-untyped-call]
         u, *_parameters(norm, plan), channel, time, options
     )
     return y
@@ -116,7 +116,7 @@ def decide_and_blend(
     options = _Options(norm, act is not None, plan, gate, stride, learns)
     layers: tuple[Any, ...] = (gate.squeeze, gate.norm, gate.excite)
     of_gate = (p.contiguous() for layer in layers for p in (layer.weight, layer.bias))
-    done: tuple[Tensor, Tensor, Tensor, Tensor] = _Decided.apply(  # type: ignore[no-untyped-call]
+    done: tuple[Tensor, Tensor, Tensor, Tensor] = _DecideAndBlend.apply(  # type: ignore[no-untyped-call]
         x, u.contiguous(), *_parameters(norm, plan), *of_gate, options
     )
     return done
@@ -162,7 +162,7 @@ class _Options:
         }
 
 
-class _Weighed(torch.autograd.Function):
+class _NormaliseAndBlend(torch.autograd.Function):
     """Batch normalisation, ReLU, and both axes of the blend."""
 
     @staticmethod
@@ -191,7 +191,7 @@ class _Weighed(torch.autograd.Function):
         return *_backward(ctx.told, u, dy, (weight, bias), weights), None
 
 
-class _Decided(torch.autograd.Function):
+class _DecideAndBlend(torch.autograd.Function):
     """A gate, batch normalisation, ReLU, and both axes of the blend."""
 
     @staticmethod
