@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
@@ -18,7 +19,7 @@ from registry.vared.engine.filters import Cut, Filters
 from registry.vared.engine.gate_pass import GateNumbers, GatePass
 from registry.vared.engine.maxima import maxima
 from registry.vared.engine.packed import Blend, Ending, rectify
-from registry.vared.engine.shift import shifted, shifts_groups
+from registry.vared.engine.shift import shifted, shifted_for_now, shifts_groups, shifts_in_place
 from registry.vared.engine.taps import FEW_GROUPS
 from registry.vared.engine.values import Copies, Value
 
@@ -80,6 +81,43 @@ def test_a_shift_of_groups_is_that_of_the_frames(data: st.DataObject) -> None:
     expected[:-1, ..., :fold] = whole[1:, ..., :fold]
     expected[1:, ..., fold : 2 * fold] = whole[:-1, ..., fold : 2 * fold]
     assert torch.equal(shifted(value, step, div), expected[::step])
+
+
+@pytest.mark.usefixtures("threads")
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_shift_in_place_is_that_of_a_copy_and_goes_back(data: st.DataObject) -> None:
+    shape = [data.draw(st.integers(1, most)) for most in (5, 9, 9, 24)]
+    div = data.draw(st.sampled_from([3, 4, 8]))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16]))
+    before = torch.randn(shape).to(dtype)
+    value = Value(before.clone(), len(before))
+    assert shifts_in_place(value, 1)
+    with shifted_for_now(value, div):
+        assert torch.equal(value.data, shifted(Value(before, len(before)), 1, div))
+    assert torch.equal(value.data, before)
+
+
+@pytest.mark.usefixtures("threads")
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_blend_of_both_axes_is_one_after_the_other(data: st.DataObject) -> None:
+    rows, height, width, channels = (data.draw(st.integers(1, most)) for most in (7, 9, 9, 24))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16]))
+    blend = Blend(-(-channels // 2), data.draw(st.floats(0, 1)))
+    share = data.draw(st.floats(0, 1))
+    # rows in any order, each once; the last is alone where they are odd
+    order = [*data.draw(st.permutations(range(rows))), *[-1] * (rows % 2)]
+    pairs = np.array(order, np.int64).reshape(-1, 2)
+    x = torch.randn(rows, height, width, channels).to(dtype)
+    expected = x.float()
+    blend(expected.permute(3, 0, 1, 2))
+    for kept, other in pairs:
+        if other >= 0:
+            expected[other].lerp_(expected[kept], share)
+    kernels.blend_(x, pairs, blend, share)
+    within = 1e-6 if dtype == torch.float32 else 2**-6
+    torch.testing.assert_close(x.float(), expected, rtol=within, atol=within)
 
 
 @pytest.mark.parametrize("kept", [1, 3, 4, 8, 16])

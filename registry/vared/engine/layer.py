@@ -5,6 +5,7 @@ Shape legend: as in `values`.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from .gates import Route, hard_route, in_first
 from .graph import Conv
 from .packed import Blend, Ending, rectify
 from .rebuilding import Rebuilder
-from .shift import shifted, shifts_groups
+from .shift import shifted, shifted_for_now, shifts_groups, shifts_in_place
 from .values import Copies, Value, rows_of
 
 DENSE = Route((1.0,), (1.0,))
@@ -128,13 +129,14 @@ class Layer:
         if residual is not None and is_linear and self._can_add(residual.value, x, route, repeats):
             data, ending = self._with_sum(residual, x, route, data, may_write=may_write)
             scale, adds = residual.value.scale, True
-        z = filters(
-            data,
-            Cut(kept, x.copies, written, blend),
-            ending,
-            step=step if filters.in_time else 1,
-            repeats=x.repeats if filters.in_time else 1,
-        )
+        with self._shifted(x, step):
+            z = filters(
+                data,
+                Cut(kept, x.copies, written, blend),
+                ending,
+                step=step if filters.in_time else 1,
+                repeats=x.repeats if filters.in_time else 1,
+            )
         self.macs, filters.macs = self.macs + filters.macs, 0
         num_frames = filters.output_frames(x.num_frames)
         y = Value(z, num_frames, repeats, scale=scale, is_folded=x.is_folded)
@@ -230,7 +232,8 @@ class Layer:
     def _input(self, x: Value, step: int, filters: Filters) -> tuple[Tensor, int]:
         """Return the frames to convolve, and how many output frames each output stands for."""
         if self.shift is not None:
-            return shifted(x, step, self.shift.shift_div), step
+            in_place = shifts_in_place(x, step)
+            return x.data if in_place else shifted(x, step, self.shift.shift_div), step
         if filters.in_time:
             return x.data, step
         key = (x.num_frames, x.repeats, step)
@@ -239,6 +242,12 @@ class Layer:
             read = self._read[key] = self._rows(x, step, filters)
         rows, repeats = read
         return x.data if rows is None else x.data.index_select(0, rows), repeats
+
+    def _shifted(self, x: Value, step: int) -> AbstractContextManager[None]:
+        """Where the input's frames are shifted in place while they are convolved."""
+        if self.shift is None or not shifts_in_place(x, step):
+            return nullcontext()
+        return shifted_for_now(x, self.shift.shift_div)
 
     def _rows(self, x: Value, step: int, filters: Filters) -> tuple[Tensor | None, int]:
         """Which rows of data a convolution in space reads, None: all; and what `_input` returns."""

@@ -102,10 +102,12 @@ class Packed:
     Args:
         weight: (O, I, height, width), or (O, I, time, height, width).
         bias: (O,).
+        is_for_once: They run once: to have them packed first takes longer than oneDNN does itself.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, *, is_for_once: bool = False) -> None:
         self.weight = _channels_last_weight(weight)
+        self.is_for_once = is_for_once
         self.bias = bias
         self.reads = weight[0].numel()
         """Numbers that each output is made of."""
@@ -133,7 +135,7 @@ class Packed:
         """Return filters of the blended output, and the multiply-adds it took to make them."""
         weight, bias = self.weight.clone(), self.bias.clone()
         blend(bias)
-        return Packed(weight, bias), blend(weight)
+        return Packed(weight, bias, is_for_once=True), blend(weight)
 
     def _fused(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Convolve by oneDNN, with sum and ReLU inside."""
@@ -179,9 +181,10 @@ class Packed:
             padding = (*padding[:-1], together.padding)
             stride = (*stride[:-1], together.stride)
         shape = (padding, stride, moves.dilation, moves.groups)
-        x = _channels_first(_side_by_side(x_THWC, columns.inputs), moves.in_time)
-        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
-        return _Ready(packed, self.bias.repeat(columns.outputs), columns, shape)
+        if not self.is_for_once:
+            x = _channels_first(_side_by_side(x_THWC, columns.inputs), moves.in_time)
+            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
+        return _Ready(weight, self.bias.repeat(columns.outputs), columns, shape)
 
 
 def _side_by_side(x_THWC: Tensor, columns: int) -> Tensor:

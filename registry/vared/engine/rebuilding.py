@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..frames import first_frames, kept_frames
 from ..rebuild import Rebuild, kept_sizes
 from .gates import Route, live_branches
+from .kernels import blend_, is_compiled
 from .packed import Blend
 from .values import Copies, Value
 
@@ -52,6 +56,9 @@ class Rebuilder:
                 frames where the input's frames were repeated.
             route: What was computed, and how it is weighed.
         """
+        blend, share = self.channel_blend(route), self.pair_share(value, route)
+        if blend is not None and share is not None and is_compiled(value.data):
+            return self._blend_both(value, route, blend, share)
         return self._frames(self._channels(value, route), route)
 
     def weight(self, route: Route) -> float:
@@ -73,6 +80,14 @@ class Rebuilder:
         if rebuild.kind != "copy" or not are_pairs:
             return None
         return route.time[live[-1]] / sum(route.time)
+
+    def _blend_both(self, value: Value, route: Route, blend: Blend, share: float) -> Value:
+        num_rows, height, width, num_channels = value.data.shape
+        pairs = _pairs(num_rows, self._first_rows(value))
+        blend_(value.data, pairs, blend, share)
+        others = num_rows * (num_channels - blend.first) + (pairs[:, 1] >= 0).sum() * num_channels
+        self.macs += int(others) * height * width
+        return value.times(self.weight(route))
 
     def _channels(self, value: Value, route: Route) -> Value:
         rebuild, weights, live = self.channel, route.channel, route.live_channel
@@ -115,16 +130,20 @@ class Rebuilder:
 
     def blend_pairs(self, value: Value, share: float) -> None:
         """Blend, of each two rows of data, the one that is kept into the other, in place."""
-        rows, end = value.data, len(value.data)
-        if self.time.mirrors(value.num_frames):
-            end = first_frames(value.num_frames, self.time.factors[-1]) // value.repeats
-        front, back = rows[:end], rows[end:]
+        end = self._first_rows(value)
+        front, back = value.data[:end], value.data[end:]
         for others, kept in (
             (front[1::2], front[0::2][: len(front) // 2]),
             (back[0::2], back[1::2]),
         ):
             others.lerp_(kept, share)
             self.macs += others.numel()
+
+    def _first_rows(self, value: Value) -> int:
+        """Rows of data in groups that keep their first."""
+        if not self.time.mirrors(value.num_frames):
+            return len(value.data)
+        return first_frames(value.num_frames, self.time.factors[-1]) // value.repeats
 
     def _kept_rows(self, value: Value, factor: int) -> list[int]:
         """For each row of data, the row that a branch of this factor copies it from."""
@@ -155,6 +174,16 @@ class Rebuilder:
         self.macs += data.numel()
         repeats = value.repeats if rebuild.axis == "channel" else 1
         return replace(value, data=data, repeats=repeats, is_view=False)
+
+
+@lru_cache(maxsize=64)
+def _pairs(num_rows: int, end: int) -> NDArray[np.int64]:
+    """Each row that is kept and the other one, (P, 2); -1 where there is none.
+
+    Up to `end` the first of two is kept, then the last.
+    """
+    first = [[row, row + 1 if row + 1 < end else -1] for row in range(0, end, 2)]
+    return np.array([*first, *([row + 1, row] for row in range(end, num_rows, 2))], np.int64)
 
 
 def _weight(rebuild: Rebuild, weights: Sequence[float], live: tuple[int, ...]) -> float:

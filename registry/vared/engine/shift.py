@@ -1,13 +1,34 @@
-"""TSM's shift, on frames that may repeat, in one pass. Ours.
+"""TSM's shift: in place for as long as a convolution reads it, or of frames that may repeat. Ours.
 
 Shape legend: as in `values`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import Tensor
 
+from .kernels import is_compiled, shift_
 from .values import Value
+
+
+def shifts_in_place(x: Value, step: int) -> bool:
+    """Return whether `shifted_for_now` can shift a map, of which every `step`-th frame is read."""
+    return x.repeats == step == 1 and not x.is_view and is_compiled(x.data)
+
+
+@contextmanager
+def shifted_for_now(x: Value, div: int) -> Iterator[None]:
+    """Shift a map's own data as `shifted` does, and put them back at the end of the block.
+
+    Most channels stay where they are, so that this reads and writes half of what a copy does.
+    """
+    moving = x.data.shape[3] // div
+    ends = shift_(x.data, moving)
+    yield
+    shift_(x.data, moving, ends)
 
 
 def shifts_groups(x: Value, step: int) -> bool:
