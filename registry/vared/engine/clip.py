@@ -145,6 +145,8 @@ class ClipRun:
         x = self._value(step.source)
         index = torch.arange(x.num_frames, dtype=torch.float32).view(1, 1, -1, 1, 1)
         chosen = [int(t) for t in F.interpolate(index, **step.options).flatten()]
+        # where all are chosen both are one piece of memory
+        self._values[step.source] = replace(x, is_view=True)
         return replace(x, data=frames(x, chosen), num_frames=len(chosen), repeats=1, is_view=True)
 
     def _call(self, step: Call) -> Any:
