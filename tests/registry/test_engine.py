@@ -10,7 +10,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mmcv.cnn import ConvModule
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from registry._mmaction import zoo_config
 from registry.macs import count
@@ -18,6 +20,7 @@ from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import RECOGNIZERS
 from registry.vared.engine import accelerate, clip, layer
+from registry.vared.engine.engine import Engine
 from registry.vared.engine.gates import look_at, pooled
 from registry.vared.engine.values import Copies, Value
 from registry.vared.gate import Gate
@@ -252,6 +255,29 @@ def test_the_recognizer_is_left_as_it_was(make_recognizer: Make) -> None:
     recognizer_forward(accelerate(recognizer), clips)
     assert before.keys() == recognizer.state_dict().keys()
     assert torch.equal(reference(recognizer, clips), expected)
+
+
+def test_frames_that_are_all_picked_outlive_what_they_were_picked_from() -> None:
+    class Picked(nn.Module):
+        """Picks all frames of a map that ends as what a convolution is added to."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.third = (
+                ConvModule(3, 3, 1, conv_cfg={"type": "Conv3d"}, act_cfg=None) for _ in range(3)
+            )
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            kept = self.first(x)
+            picked = F.interpolate(kept, mode="nearest", scale_factor=(1.0, 1.0, 1.0))
+            return self.third(self.second(kept)) + kept, picked
+
+    backbone, clips = Picked().eval(), torch.randn(2, 3, 4, 5, 5)
+    with torch.no_grad():
+        for ours, theirs in zip(
+            Engine(backbone, None, torch.float32)(clips), backbone(clips), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs)
 
 
 def test_a_backbone_that_cannot_be_traced_is_named(make_recognizer: Make) -> None:
