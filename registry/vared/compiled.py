@@ -15,7 +15,8 @@ from numba.extending import intrinsic
 
 Array = npt.NDArray[np.float32]
 
-_SOURCES = ("compiled.py", "team.py", "engine/kernels.py", "engine/gate_pass.py", "fused/*.py")
+_PASSES = ("kernels", "gate_pass", "shift", "blends")
+_SOURCES = ("compiled.py", "team.py", "fused/*.py", *(f"engine/{name}.py" for name in _PASSES))
 
 
 def _digest_of_sources() -> str:

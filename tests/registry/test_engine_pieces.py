@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from registry.vared import team
 from registry.vared.engine import kernels
+from registry.vared.engine.blends import blend_
 from registry.vared.engine.columns import Columns, Row, widened
 from registry.vared.engine.filters import Cut, Filters
 from registry.vared.engine.gate_pass import GateNumbers, GatePass
@@ -115,7 +116,7 @@ def test_a_blend_of_both_axes_is_one_after_the_other(data: st.DataObject) -> Non
     for kept, other in pairs:
         if other >= 0:
             expected[other].lerp_(expected[kept], share)
-    kernels.blend_(x, pairs, blend, share)
+    blend_(x, pairs, blend, share)
     within = 1e-6 if dtype == torch.float32 else 2**-6
     torch.testing.assert_close(x.float(), expected, rtol=within, atol=within)
 

@@ -22,11 +22,9 @@ from torch import Tensor
 
 from ..compiled import Array, compiled, pointer
 from ..team import TeamPass, share_of, team_size
-from .packed import Blend, rectify
+from .packed import rectify
 
 NUM_COLOURS = 3
-FEW_PIXELS = 32
-"""Pixels of all frames at a time, so that a frame is still at hand for the one beside it."""
 NARROW = 8
 """Up to so many channels whole lines of pixels are summed, so that vectors are full.
 
@@ -52,25 +50,6 @@ class _Sum(Structure):
         *((name, c_int64) for name in ("into", "y", "relu")),
         *((name, c_int64) for name in ("rows", "times", "pixels", "groups", "channels")),
         ("factor", c_double),
-    )
-
-
-class _Shift(Structure):
-    """What a pass of `shift_` is told: where map and ends lie, sizes, and which way to go."""
-
-    _fields_ = tuple(
-        (name, c_int64)
-        for name in ("data", "ends", "frames", "pixels", "channels", "moving", "back")
-    )
-
-
-class _Blends(Structure):
-    """What a pass of `blend_` is told: where map and pairs lie, how many, sizes, and shares."""
-
-    _fields_ = (
-        *((name, c_int64) for name in ("data", "pairs", "num_pairs")),
-        *((name, c_int64) for name in ("rows", "pixels", "channels", "first")),
-        *((name, c_double) for name in ("of_channels", "of_frames")),
     )
 
 
@@ -112,42 +91,6 @@ def add_(into: Tensor, y: Tensor, factor: float, *, relu: bool) -> None:
         rectify(into)
 
 
-def shift_(data_THWC: Tensor, moving: int, ends: Tensor | None = None) -> Tensor:
-    """Move channels by a frame as TSM does, in place, or back to where they were.
-
-    Args:
-        data_THWC: Contiguous, of a type that `is_compiled`.
-        moving: The first so many channels take the next frame's, the next so many the one's before.
-        ends: What an earlier call returned, to go back.
-
-    Returns:
-        What left the clip at its ends, where zeros came in.
-    """
-    num_frames, height, width, channels = data_THWC.shape
-    back = ends is not None
-    if ends is None:
-        ends = data_THWC.new_empty(2, height * width, moving)
-    sizes = (num_frames, height * width, channels, moving)
-    told = _Shift(data_THWC.data_ptr(), ends.data_ptr(), *sizes, back)
-    _shift_pass(data_THWC.dtype)(byref(told), team_size(data_THWC.numel() // 4))
-    return ends
-
-
-def blend_(data: Tensor, pairs: npt.NDArray[np.int64], blend: Blend, share: float) -> None:
-    """Blend channels, and rows in pairs, in place; one pass, where each alone would be another.
-
-    Args:
-        data: (R, H, W, C), contiguous, of a type that `is_compiled`.
-        pairs: (P, 2), a row that is kept and the other one; -1 where there is none.
-        blend: Of channels.
-        share: What a row that is kept has in the other, of one.
-    """
-    rows, height, width, channels = data.shape
-    sizes = (len(pairs), rows, height * width, channels, blend.first)
-    told = _Blends(data.data_ptr(), pairs.ctypes.data, *sizes, blend.share, share)
-    _blend_pass(data.dtype)(byref(told), team_size(data.numel()))
-
-
 def frame_sums(data: Tensor, stride: int) -> Array:
     """Sum each row of data over every so many rows and columns of pixels: (R, C')."""
     if not is_compiled(data):
@@ -164,12 +107,12 @@ def _array(x: Tensor) -> npt.NDArray[Any]:
     return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
 
 
-def _number(x: Any) -> Any:
+def float_of(x: Any) -> Any:
     """A number of a map, as float32."""
     return _compile_number(_type_of(x))(x)
 
 
-def _like(value: Any, x: Any) -> Any:
+def like(value: Any, x: Any) -> Any:
     """A float32 in the type of a number of a map."""
     return _compile_like(_type_of(value), _type_of(x))(value, x)
 
@@ -178,14 +121,14 @@ def _type_of(x: Any) -> Any:
     return types.uint16 if isinstance(x, np.uint16) else types.float32
 
 
-@overload(_number, strict=False)
+@overload(float_of, strict=False)
 def _compile_number(x: Any) -> Any:
     if x == types.uint16:
         return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
     return lambda x: x
 
 
-@overload(_like, strict=False)
+@overload(like, strict=False)
 def _compile_like(value: Any, x: Any) -> Any:
     if x != types.uint16:
         return lambda value, x: value
@@ -228,9 +171,9 @@ def _clip_pass(dtype: torch.dtype) -> TeamPass:
 @compiled
 def _interleave(red: Any, green: Any, blue: Any, y: Any, num_pixels: int) -> None:
     for n in range(num_pixels):
-        y[3 * n] = _like(red[n], y[0])
-        y[3 * n + 1] = _like(green[n], y[0])
-        y[3 * n + 2] = _like(blue[n], y[0])
+        y[3 * n] = like(red[n], y[0])
+        y[3 * n + 1] = like(green[n], y[0])
+        y[3 * n + 2] = like(blue[n], y[0])
 
 
 @cache
@@ -265,114 +208,8 @@ def _add(into: Any, y: Any, factor: float, relu: bool, first: int, end: int) -> 
                 for group in range(groups):
                     written = into_row[pixel, group]
                     for c in range(len(read)):
-                        total = _number(written[c]) + scale * _number(read[c])
-                        written[c] = _like(least if total < least else total, written[c])
-
-
-@cache
-def _shift_pass(dtype: torch.dtype) -> TeamPass:
-    number, layout = number_type(dtype), np.dtype(_Shift)
-
-    def shift_pass(address: Any) -> None:
-        told = carray(address, (1,), layout)[0]
-        shape = (told.frames, told.pixels, told.channels)
-        x = carray(pointer(told.data), shape, number)
-        ends = carray(pointer(told.ends), (2, told.pixels, told.moving), number)
-        first, end = share_of(told.pixels)
-        back = told.back != 0
-        ahead, behind = (0, 1), (told.moving, -1)
-        if back:
-            ahead, behind = (0, -1), (told.moving, 1)
-        for start in range(first, end, FEW_PIXELS):
-            pixels = start, min(start + FEW_PIXELS, end)
-            _move(x, ahead, pixels, ends[0], back)
-            _move(x, behind, pixels, ends[1], back)
-
-    return TeamPass(shift_pass)
-
-
-@compiled
-def _move(x: Any, way: Any, pixels: Any, end: Any, back: bool) -> None:
-    """Give each frame what the one beside it has; the last one zeros, or what left the clip.
-
-    Args:
-        x: (T, pixels, channels).
-        way: The first of the channels that move, and from a frame to the one it takes from.
-        pixels: The first, and where they end.
-        end: (pixels, channels that move): where to put what has left; what comes, if it goes back.
-        back: Whether it does.
-    """
-    channel, step = way
-    stop = channel + end.shape[1]
-    first, last = (0, len(x) - 1) if step > 0 else (len(x) - 1, 0)
-    if not back:
-        for pixel in range(pixels[0], pixels[1]):
-            _copy(x[first, pixel, channel:stop], end[pixel])
-    for t in range(first, last, step):
-        for pixel in range(pixels[0], pixels[1]):
-            _copy(x[t + step, pixel, channel:stop], x[t, pixel, channel:stop])
-    for pixel in range(pixels[0], pixels[1]):
-        if back:
-            _copy(end[pixel], x[last, pixel, channel:stop])
-        else:
-            x[last, pixel, channel:stop] = 0
-
-
-@compiled
-def _copy(numbers: Any, into: Any) -> None:
-    for c in range(len(into)):
-        into[c] = numbers[c]
-
-
-@cache
-def _blend_pass(dtype: torch.dtype) -> TeamPass:
-    number, layout = number_type(dtype), np.dtype(_Blends)
-
-    def blend_pass(address: Any) -> None:
-        told = carray(address, (1,), layout)[0]
-        data = carray(pointer(told.data), (told.rows, told.pixels, told.channels), number)
-        pairs = carray(pointer(told.pairs), (told.num_pairs, 2), np.int64)
-        of_channels, of_frames = np.float32(told.of_channels), np.float32(told.of_frames)
-        first, end = share_of(told.pixels)
-        for pair in range(len(pairs)):
-            kept, other = pairs[pair]
-            for pixel in range(first, end):
-                if other < 0:
-                    _blend_channels(data[kept, pixel], told.first, of_channels)
-                else:
-                    _blend_pair(
-                        data[kept, pixel], data[other, pixel], told.first, of_channels, of_frames
-                    )
-
-    return TeamPass(blend_pass)
-
-
-@compiled
-def _blend_channels(x: Any, first: int, share: Any) -> None:
-    """Blend a pixel's first channels into the others."""
-    others = x[first:]
-    for c in range(len(others)):
-        others[c] = _like(_between(_number(others[c]), _number(x[c]), share), x[0])
-
-
-@compiled
-def _blend_pair(kept: Any, other: Any, first: int, of_channels: Any, of_frames: Any) -> None:
-    """Blend the channels of a pixel in two frames, and the frame that is kept into the other."""
-    kept_others, others = kept[first:], other[first:]
-    for c in range(len(others)):
-        mine, theirs = _number(kept[c]), _number(other[c])
-        rest = _between(_number(kept_others[c]), mine, of_channels)
-        kept_others[c] = _like(rest, kept[0])
-        other_rest = _between(_number(others[c]), theirs, of_channels)
-        others[c] = _like(_between(other_rest, rest, of_frames), kept[0])
-        other[c] = _like(_between(theirs, mine, of_frames), kept[0])
-    for c in range(len(others), first):
-        other[c] = _like(_between(_number(other[c]), _number(kept[c]), of_frames), kept[0])
-
-
-@compiled
-def _between(value: Any, other: Any, share: Any) -> Any:
-    return value + share * (other - value)
+                        total = float_of(written[c]) + scale * float_of(read[c])
+                        written[c] = like(least if total < least else total, written[c])
 
 
 @compiled
@@ -383,7 +220,7 @@ def _sum_lines(frame: Any, stride: int, total: Any) -> None:
     for i in range(0, height, stride):
         read = lines[i]
         for n in range(len(line)):
-            line[n] += _number(read[n])
+            line[n] += float_of(read[n])
     for start in range(0, len(line), stride * channels):
         for c in range(channels):
             total[c] += line[start + c]
@@ -400,13 +237,13 @@ def _sum_pixels(frame: Any, stride: int, total: Any) -> None:
             first, second = read[j], read[j + stride]
             third, fourth = read[j + 2 * stride], read[j + 3 * stride]
             for c in range(channels):
-                total[c] += (_number(first[c]) + _number(second[c])) + (
-                    _number(third[c]) + _number(fourth[c])
+                total[c] += (float_of(first[c]) + float_of(second[c])) + (
+                    float_of(third[c]) + float_of(fourth[c])
                 )
         for j in range(whole, width, stride):
             pixel = read[j]
             for c in range(channels):
-                total[c] += _number(pixel[c])
+                total[c] += float_of(pixel[c])
 
 
 @compiled

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from ..frames import first_frames, kept_frames
 from ..rebuild import Rebuild, kept_sizes
+from .blends import blend_
 from .gates import Route, live_branches
-from .kernels import blend_, is_compiled
+from .kernels import is_compiled
 from .packed import Blend
 from .values import Copies, Value
 

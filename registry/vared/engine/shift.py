@@ -7,11 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ctypes import Structure, byref, c_int64
+from functools import cache
+from typing import Any
 
+import numpy as np
+import torch
+from numba import carray  # type: ignore[attr-defined]
 from torch import Tensor
 
-from .kernels import is_compiled, shift_
+from ..compiled import compiled, pointer
+from ..team import TeamPass, share_of, team_size
+from .kernels import is_compiled, number_type
 from .values import Value
+
+FEW_PIXELS = 32
+"""Pixels of all frames at a time, so that a frame is still at hand for the one beside it."""
+
+
+class _Shift(Structure):
+    """What a pass of `_shift` is told: where map and ends lie, sizes, and which way to go."""
+
+    _fields_ = tuple(
+        (name, c_int64)
+        for name in ("data", "ends", "frames", "pixels", "channels", "moving", "back")
+    )
 
 
 def shifts_in_place(x: Value, step: int) -> bool:
@@ -26,9 +46,9 @@ def shifted_for_now(x: Value, div: int) -> Iterator[None]:
     Most channels stay where they are, so that this reads and writes half of what a copy does.
     """
     moving = x.data.shape[3] // div
-    ends = shift_(x.data, moving)
+    ends = _shift(x.data, moving)
     yield
-    shift_(x.data, moving, ends)
+    _shift(x.data, moving, ends)
 
 
 def shifts_groups(x: Value, step: int) -> bool:
@@ -69,3 +89,79 @@ def shifted(x: Value, step: int, div: int) -> Tensor:
     if wanted[-1] == x.num_frames - 1:
         out[-1, ..., :fold] = 0
     return out
+
+
+def _shift(data_THWC: Tensor, moving: int, ends: Tensor | None = None) -> Tensor:
+    """Move channels by a frame as TSM does, in place, or back to where they were.
+
+    Args:
+        data_THWC: Contiguous, of a type that `is_compiled`.
+        moving: The first so many channels take the next frame's, the next so many the one's before.
+        ends: What an earlier call returned, to go back.
+
+    Returns:
+        What left the clip at its ends, where zeros came in.
+    """
+    num_frames, height, width, channels = data_THWC.shape
+    back = ends is not None
+    if ends is None:
+        ends = data_THWC.new_empty(2, height * width, moving)
+    sizes = (num_frames, height * width, channels, moving)
+    told = _Shift(data_THWC.data_ptr(), ends.data_ptr(), *sizes, back)
+    _shift_pass(data_THWC.dtype)(byref(told), team_size(data_THWC.numel() // 4))
+    return ends
+
+
+@cache
+def _shift_pass(dtype: torch.dtype) -> TeamPass:
+    number, layout = number_type(dtype), np.dtype(_Shift)
+
+    def shift_pass(address: Any) -> None:
+        told = carray(address, (1,), layout)[0]
+        shape = (told.frames, told.pixels, told.channels)
+        x = carray(pointer(told.data), shape, number)
+        ends = carray(pointer(told.ends), (2, told.pixels, told.moving), number)
+        first, end = share_of(told.pixels)
+        back = told.back != 0
+        ahead, behind = (0, 1), (told.moving, -1)
+        if back:
+            ahead, behind = (0, -1), (told.moving, 1)
+        for start in range(first, end, FEW_PIXELS):
+            pixels = start, min(start + FEW_PIXELS, end)
+            _move(x, ahead, pixels, ends[0], back)
+            _move(x, behind, pixels, ends[1], back)
+
+    return TeamPass(shift_pass)
+
+
+@compiled
+def _move(x: Any, way: Any, pixels: Any, end: Any, back: bool) -> None:
+    """Give each frame what the one beside it has; the last one zeros, or what left the clip.
+
+    Args:
+        x: (T, pixels, channels).
+        way: The first of the channels that move, and from a frame to the one it takes from.
+        pixels: The first, and where they end.
+        end: (pixels, channels that move): where to put what has left; what comes, if it goes back.
+        back: Whether it does.
+    """
+    channel, step = way
+    stop = channel + end.shape[1]
+    first, last = (0, len(x) - 1) if step > 0 else (len(x) - 1, 0)
+    if not back:
+        for pixel in range(pixels[0], pixels[1]):
+            _copy(x[first, pixel, channel:stop], end[pixel])
+    for t in range(first, last, step):
+        for pixel in range(pixels[0], pixels[1]):
+            _copy(x[t + step, pixel, channel:stop], x[t, pixel, channel:stop])
+    for pixel in range(pixels[0], pixels[1]):
+        if back:
+            _copy(end[pixel], x[last, pixel, channel:stop])
+        else:
+            x[last, pixel, channel:stop] = 0
+
+
+@compiled
+def _copy(numbers: Any, into: Any) -> None:
+    for c in range(len(into)):
+        into[c] = numbers[c]
