@@ -104,8 +104,8 @@ def test_one_pass_is_normalisation_then_activation_then_the_blend(
     inputs = [u, *(weights if learns else [])]
     found = torch.autograd.grad(y, [*inputs, *norms[0].parameters()], wanted)
     gradients = torch.autograd.grad(expected, [*inputs, *norms[1].parameters()], wanted)
-    # that of a weight is a sum of as many products, off by the root of as many roundings
-    within = 1e-6 * math.sqrt(u.numel()) * (1 + centre)
+    # that of a weight is a sum over a clip, off by the root of as many roundings
+    within = 1e-6 * math.sqrt(u.numel() / NUM_CLIPS) * (1 + centre)
     torch.testing.assert_close(found, gradients, atol=within, rtol=1e-4)
 
 
