@@ -174,7 +174,8 @@ def test_blended_filters_make_the_blended_output(data: st.DataObject) -> None:
         y = filters(x_THWC, Cut(num_channels, blend=blend), repeats=repeats)
         torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
         again = filters(x_THWC, Cut(num_channels), repeats=repeats)
-    assert filters.macs > 2 * alone
+    if repeats == 1:
+        assert filters.macs == 2 * alone + (num_channels - blend.first) * 4 * 3**3
     # those that are kept are as they were, so what blended was no filter of theirs
     assert torch.equal(again[..., : blend.first], expected[..., : blend.first])
 

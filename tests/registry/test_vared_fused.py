@@ -87,7 +87,7 @@ def test_one_pass_is_normalisation_then_activation_then_the_blend(
 ) -> None:
     torch.manual_seed(seed)
     # rows of more numbers than are summed at once, too
-    sides = (3, 2) if seed % 3 else (31, 23)
+    sides = (3, 2) if seed % 3 else (17, 13)
     u = centre + torch.randn(shape_of(plan, plan.num_channels, *sides, is_3d=is_3d))
     u.requires_grad_()
     offers = (plan.channel_factors, plan.time_factors)
@@ -105,7 +105,7 @@ def test_one_pass_is_normalisation_then_activation_then_the_blend(
     found = torch.autograd.grad(y, [*inputs, *norms[0].parameters()], wanted)
     gradients = torch.autograd.grad(expected, [*inputs, *norms[1].parameters()], wanted)
     # that of a weight is a sum over a clip, off by the root of as many roundings
-    within = 1e-6 * math.sqrt(u.numel() / NUM_CLIPS) * (1 + centre)
+    within = min(1e-4, 1e-6 * math.sqrt(u.numel() / NUM_CLIPS)) * (1 + centre)
     torch.testing.assert_close(found, gradients, atol=within, rtol=1e-4)
 
 

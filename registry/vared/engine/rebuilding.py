@@ -57,7 +57,8 @@ class Rebuilder:
                 frames where the input's frames were repeated.
             route: What was computed, and how it is weighed.
         """
-        blend, share = self.channel_blend(route), self.pair_share(value, route)
+        blend = self.channel_blend(route)
+        share = None if blend is None else self.pair_share(value, route)
         if blend is not None and share is not None and is_compiled(value.data):
             return self._blend_both(value, route, blend, share)
         return self._frames(self._channels(value, route), route)

@@ -108,7 +108,7 @@ def _shift(data_THWC: Tensor, moving: int, ends: Tensor | None = None) -> Tensor
         ends = data_THWC.new_empty(2, height * width, moving)
     sizes = (num_frames, height * width, channels, moving)
     told = _Shift(data_THWC.data_ptr(), ends.data_ptr(), *sizes, back)
-    _shift_pass(data_THWC.dtype)(byref(told), team_size(data_THWC.numel() // 4))
+    _shift_pass(data_THWC.dtype)(byref(told), team_size(num_frames * ends.numel()))
     return ends
 
 
