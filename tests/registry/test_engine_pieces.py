@@ -20,6 +20,7 @@ from registry.vared.engine.filters import Cut, Filters
 from registry.vared.engine.gate_pass import GateNumbers, GatePass
 from registry.vared.engine.maxima import maxima
 from registry.vared.engine.packed import Blend, Ending, rectify
+from registry.vared.engine.planes import LINES, MOST_CHANNELS, MOST_COLOURS, Planes
 from registry.vared.engine.shift import shifted, shifted_for_now, shifts_groups, shifts_in_place
 from registry.vared.engine.taps import FEW_GROUPS
 from registry.vared.engine.values import Copies, Value
@@ -269,6 +270,34 @@ def work_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let three threads share what is work for one."""
     monkeypatch.setattr(team, "WORTH_A_THREAD", 1)
     torch.set_num_threads(3)  # a fixture of all tests here sets it back
+
+
+@pytest.mark.usefixtures("threads")
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_filters_that_read_planes_are_the_convolution(data: st.DataObject) -> None:
+    def each(least: int, most: int) -> tuple[int, ...]:
+        return tuple(data.draw(st.integers(least, most)) for _ in range(axes))
+
+    axes, relu = data.draw(st.integers(2, 3)), data.draw(st.booleans())
+    kernel, stride, padding = each(1, 7), each(1, 3), each(0, 3)
+    height = data.draw(st.sampled_from([7, 9, LINES + 7, 3 * LINES]))
+    frames, width = data.draw(st.integers(7 if axes == 3 else 1, 9)), data.draw(st.integers(7, 70))
+    colours = data.draw(st.integers(1, MOST_COLOURS))
+    channels = data.draw(st.integers(1, MOST_CHANNELS))
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    x_THWC = torch.randn(frames, height, width, colours)
+    weight, bias = torch.randn(channels, colours, *kernel), torch.randn(channels)
+    planes = Planes(weight, x_THWC.shape, stride, padding)
+    y = planes(x_THWC, bias, relu=relu)
+    x = images(x_THWC.double()) if axes == 3 else x_THWC.double().permute(0, 3, 1, 2)
+    convolve = F.conv3d if axes == 3 else F.conv2d
+    expected = convolve(x, weight.double(), bias.double(), stride, padding)
+    expected = expected[0].movedim(0, -1) if axes == 3 else expected.permute(0, 2, 3, 1)
+    assert y.is_contiguous()
+    torch.testing.assert_close(
+        y.double(), expected.relu() if relu else expected, rtol=1e-5, atol=1e-4
+    )
 
 
 @pytest.mark.usefixtures("passes")

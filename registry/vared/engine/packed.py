@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from .columns import SINGLE, Columns, Row, columns_of, widened
+from .planes import Planes, may_read_planes
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,11 @@ class Moves:
     def in_time(self) -> bool:
         """Whether they move in time."""
         return len(self.stride) == 3
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether each output is made of all channels of neighbouring pixels."""
+        return self.groups == 1 and set(self.dilation) == {1}
 
 
 @dataclass(frozen=True)
@@ -111,14 +117,18 @@ class Packed:
         self.bias = bias
         self.reads = weight[0].numel()
         """Numbers that each output is made of."""
+        self._may_read_planes = may_read_planes(self.weight)
+        self._planes: dict[tuple[Moves, torch.Size], Planes] = {}
         self._ready: dict[tuple[Moves, torch.Size, bool], _Ready] = {}
         self._packed: dict[tuple[Moves, torch.Size, Columns], _Ready] = {}
 
     def __call__(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous."""
+        if self._may_read_planes and moves.is_plain and ending.add is None:
+            return self._by_planes(x_THWC, moves, ending)
         if _packs(x_THWC):
             return self._fused(x_THWC, moves, ending)
-        bias = self.bias if ending.scale == 1.0 else self.bias / ending.scale
+        bias = self._bias(ending)
         x = _channels_first(x_THWC, moves.in_time)
         convolve = F.conv3d if moves.in_time else F.conv2d
         y = convolve(
@@ -136,6 +146,17 @@ class Packed:
         weight, bias = self.weight.clone(), self.bias.clone()
         blend(bias)
         return Packed(weight, bias, is_for_once=True), blend(weight)
+
+    def _bias(self, ending: Ending) -> Tensor:
+        return self.bias if ending.scale == 1.0 else self.bias / ending.scale
+
+    def _by_planes(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
+        key = (moves, x_THWC.shape)
+        planes = self._planes.get(key)
+        if planes is None:
+            planes = Planes(self.weight, x_THWC.shape, moves.stride, moves.padding)
+            self._planes[key] = planes
+        return planes(x_THWC, self._bias(ending), relu=ending.relu)
 
     def _fused(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Convolve by oneDNN, with sum and ReLU inside."""
