@@ -83,7 +83,7 @@ def assert_close(ours: Tensor, theirs: Tensor) -> None:
 
 
 @pytest.mark.parametrize("vared", SETTINGS.values(), ids=SETTINGS.keys())
-@pytest.mark.parametrize("name", ["tsm", "r2plus1d"])
+@pytest.mark.parametrize("name", ["tsm", "r2plus1d", "slowfast"])
 @pytest.mark.parametrize("blends", ["by the map", "filters"])
 def test_learnt_routes_give_the_masked_output(
     make_recognizer: Make, name: str, vared: VaRedSettings, blends: str
@@ -97,12 +97,19 @@ def test_learnt_routes_give_the_masked_output(
 
 @pytest.mark.parametrize("name", ["tsn", "tsm"])  # their blocks end in space alone
 @pytest.mark.parametrize(
-    "live", [(1.0, -1.0, 1.0, -1.0), (1.0, 0.5, 1.0, -1.0), (0.3, 0.5, 0.2, 0.4)]
+    "live",
+    [
+        (1.0, -1.0, 1.0, -1.0),
+        (1.0, 0.5, 1.0, -1.0),
+        (0.3, 0.5, 0.2, 0.4),
+        (1.0, -1.0, -1.0, 1.0),
+        (0.3, 0.5, -1.0, 0.4),
+    ],
 )
 def test_sums_of_what_is_computed_in_full_are_inside_convolutions(
     make_recognizer: Make, name: str, live: tuple[float, ...]
 ) -> None:
-    """Whatever it weighs, and though both branches of an axis are blended."""
+    """Whatever it weighs, though both branches of an axis are blended, or frames are copies."""
     recognizer, clips = adapted(make_recognizer, name, VaRedSettings())
     for module in recognizer.modules():
         if isinstance(module, Gate):

@@ -18,7 +18,7 @@ from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
 from .kernels import add_
 from .layer import DENSE, Layer, Residual
 from .maxima import maxima
-from .values import Value, frames
+from .values import Value, frames, has_factor
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,23 @@ class ClipRun:
         return replace(x, data=y, is_view=False)
 
     def _cat(self, step: Cat) -> Value:
-        parts = [self._value(name).all_channels() for name in step.sources]
-        if len({part.scale for part in parts}) > 1:
-            parts = [part.scaled() for part in parts]
-        repeats = min(part.repeats for part in parts)
-        data = torch.cat([part.repeated(repeats).data for part in parts], 3)
-        return replace(parts[0], data=data, repeats=repeats, is_view=False)
+        parts = [self._value(name) for name in step.sources]
+        largest = max(parts, key=lambda part: part.data.numel())
+        parts = [part.scaled(largest.scale) for part in parts]
+        parts = [part.all_channels() if has_factor(part) else part for part in parts]
+        # one pass, in which copies of frames and channels are read from their originals
+        least, most = (find(part.repeats for part in parts) for find in (min, max))
+        if parts[0].num_frames % most:
+            most = least
+        parts = [part if part.repeats == most else part.repeated(least) for part in parts]
+        times, num_groups = most // least, parts[0].num_frames // most
+        groups = [
+            piece.view(num_groups, -1, *piece.shape[1:]).expand(-1, times, -1, -1, -1)
+            for part in parts
+            for piece in part.pieces()
+        ]
+        data = torch.cat(groups, 4).flatten(0, 1)
+        return replace(parts[0], data=data, repeats=least, copies=None, is_view=False)
 
     def _select(self, step: Frames) -> Value:
         x = self._value(step.source)
@@ -203,8 +214,7 @@ def _sum(residual: Residual, y: Value) -> Value:
     if total.data is add.data and (add.is_view or not residual.may_write):
         total = replace(total, data=total.data.clone(), is_view=False)
     num_rows, height, width, num_channels = total.data.shape
-    is_scaled = y.copies is not None and y.copies.factor is not None
-    if is_scaled or num_channels % y.data.shape[3]:
+    if has_factor(y) or num_channels % y.data.shape[3]:
         y = y.all_channels()
     if num_rows * repeats != len(y.data) * y.repeats:
         y = y.repeated(repeats)

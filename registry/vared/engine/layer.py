@@ -168,11 +168,15 @@ class Layer:
             channel = in_first(channel)
         else:
             blend = None
-        in_space = not self.filters.in_time and self.filters.time_stride == 1
+        if self.filters.in_time or self.filters.time_stride > 1:
+            return Route(channel, time), blend
         share = self.rebuilder.pair_share(x, route) if route.live_time[0] == 0 else None
-        if share is not None and in_space and may_write:
+        if share is not None and may_write:
             self.rebuilder.blend_pairs(x, share)
             time = in_first(time)
+        first, last = (self.steps[route.live_time[end]] for end in (0, -1))
+        if self.copies_frames and last <= max(first, x.repeats):
+            time = in_first(time)  # the frames that a branch would copy are equal already
         return Route(channel, time), blend
 
     def _has_small_filters(self, x: Value) -> bool:

@@ -108,7 +108,8 @@ class Packed:
     Args:
         weight: (O, I, height, width), or (O, I, time, height, width).
         bias: (O,).
-        is_for_once: They run once: to have them packed first takes longer than oneDNN does itself.
+        is_for_once: They run once, as they are: to have them packed first takes longer than oneDNN
+            does itself.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, *, is_for_once: bool = False) -> None:
@@ -185,6 +186,9 @@ class Packed:
         return y_THWC.view(num_frames, height, width * ready.columns.outputs, -1)
 
     def _make_ready(self, x_THWC: Tensor, moves: Moves, may_widen: bool) -> _Ready:
+        if self.is_for_once:
+            shape = (moves.padding, moves.stride, moves.dilation, moves.groups)
+            return _Ready(self.weight, self.bias, SINGLE, shape)
         row = Row(x_THWC.shape[2], self.weight.shape[-1], moves.stride[-1], moves.padding[-1])
         columns = SINGLE
         if may_widen and moves.groups == 1 and moves.dilation[-1] == 1:
@@ -202,9 +206,8 @@ class Packed:
             padding = (*padding[:-1], together.padding)
             stride = (*stride[:-1], together.stride)
         shape = (padding, stride, moves.dilation, moves.groups)
-        if not self.is_for_once:
-            x = _channels_first(_side_by_side(x_THWC, columns.inputs), moves.in_time)
-            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
+        x = _channels_first(_side_by_side(x_THWC, columns.inputs), moves.in_time)
+        weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
         return _Ready(weight, self.bias.repeat(columns.outputs), columns, shape)
 
 

@@ -96,28 +96,38 @@ class Value:
         """Return the value with its channels written down."""
         if self.copies is None:
             return self
-        kept, num_channels = self.copies.num_computed, len(self.copies.source)
-        # pieces side by side: looking single channels up takes a hundred times as long
-        ends = (min(kept, num_channels - start) for start in range(0, num_channels, kept))
-        pieces = [self.data[..., :end] for end in ends]
-        data = torch.cat(pieces, 3)
+        data = torch.cat(self.pieces(), 3)
         if self.copies.factor is not None:
             data *= self.copies.factor.to(data.dtype)
         return replace(self, data=data, copies=None, is_view=False)
+
+    def pieces(self) -> list[Tensor]:
+        """Return what lies side by side once all channels are written down, before any factor."""
+        if self.copies is None:
+            return [self.data]
+        kept, num_channels = self.copies.num_computed, len(self.copies.source)
+        # looking single channels up takes a hundred times as long
+        ends = (min(kept, num_channels - start) for start in range(0, num_channels, kept))
+        return [self.data[..., :end] for end in ends]
 
     def times(self, weight: float) -> Value:
         """Return the value times a weight above 0, which no operation has to apply yet."""
         return self if weight == 1.0 else replace(self, scale=self.scale * weight)
 
-    def scaled(self) -> Value:
-        """Return the value with its scale applied."""
-        if self.scale == 1.0:
+    def scaled(self, left: float = 1.0) -> Value:
+        """Return the value with its scale applied, or all but what is to be left of it."""
+        if self.scale == left:
             return self
-        return replace(self, data=self.data * self.scale, scale=1.0, is_view=False)
+        return replace(self, data=self.data * (self.scale / left), scale=left, is_view=False)
 
     def whole(self) -> Value:
         """Return the value written down in full: (T, H, W, C)."""
         return self.all_channels().scaled().repeated(1)
+
+
+def has_factor(value: Value) -> bool:
+    """Return whether some channels are multiples of what they are copies of."""
+    return value.copies is not None and value.copies.factor is not None
 
 
 def frames(value: Value, index: Sequence[int]) -> Tensor:
