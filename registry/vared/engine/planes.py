@@ -28,11 +28,14 @@ LINES = 16
 """Of the output, whose input is laid out at once: what neighbours read lies in caches then."""
 MOST_COLOURS = 4
 """Of more, to lay them out in planes takes longer; not measured to the number."""
-MOST_CHANNELS = 16
-"""Of more, oneDNN's vectors are full.
+MOST_CHANNELS = 8
+"""Of more outputs, oneDNN's vectors are full enough."""
+LEAST_TAPS = 128
+"""Of fewer products an output, to lay the input out takes longer than they do.
 
-Time here of oneDNN's with 3 colours and filters of 7 x 7, EPYC of family 25, medians of 15: .63 for
-8 outputs (5 taps in time), .57 for 4, .95 for 22, 1.03 for 32, 1.09 for 45, .95 for 64.
+Time here of that of oneDNN, EPYC of family 25, medians of 15 to 41: with 735 taps .63 for 8
+outputs and .57 for 4 of 32 frames at 224 pixels, .83 and .54 at 40 pixels, 1.03 for 16 outputs;
+with 147 taps .93 for 8, .90 for 4, 1.28 for 16; with 27 to 81 taps 1.0 to 2.2.
 """
 
 
@@ -60,7 +63,7 @@ def may_read_planes(weight: Tensor) -> bool:
     """
     is_single = weight.device.type == "cpu" and weight.dtype == torch.float32
     is_narrow = len(weight) <= MOST_CHANNELS and weight.shape[1] <= MOST_COLOURS
-    return is_single and is_narrow and weight.shape[-1] > 1 and _HAS_AVX2
+    return is_single and is_narrow and weight[0].numel() >= LEAST_TAPS and _HAS_AVX2
 
 
 class Planes:
