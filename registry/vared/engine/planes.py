@@ -50,7 +50,7 @@ class _Told(Structure):
             *("rows", "phases", "columns", "line", "taps"),
             *("out_frames", "out_height", "out_width", "channels"),
             *("taps_in_time", "stride_in_time", "padding_in_time"),
-            *("stride", "padding_above", "padding_before"),
+            *("stride_down", "padding_above", "padding_before"),
         )
     )
 
@@ -152,13 +152,13 @@ def _planes_pass() -> TeamPass:
         y = carray(pointer(told.written), made, number)
         first, end = share_of(told.out_height)
         for start in range(first, end, LINES):
-            above = start * told.stride - told.padding_above
+            above = start * told.stride_down - told.padding_above
             for t in range(told.frames):
                 _lay_out(x[t], planes[t], above, told.padding_before)
             for t in range(told.out_frames):
                 earliest = t * told.stride_in_time - told.padding_in_time
                 for row in range(min(LINES, end - start)):
-                    _sum_line(planes, places, weight, earliest, row * told.stride, sums)
+                    _sum_line(planes, places, weight, earliest, row * told.stride_down, sums)
                     _write_line(sums, bias, told.relu != 0, y[t, start + row])
 
     return TeamPass(planes_pass)
