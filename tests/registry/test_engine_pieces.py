@@ -23,7 +23,7 @@ from registry.vared.engine.packed import Blend, Ending, rectify
 from registry.vared.engine.planes import LINES, MOST_COLOURS, Planes
 from registry.vared.engine.shift import shifted, shifted_for_now, shifts_groups, shifts_in_place
 from registry.vared.engine.taps import FEW_GROUPS
-from registry.vared.engine.values import Copies, Value
+from registry.vared.engine.values import Copies, Value, side_by_side
 
 REPEATS = st.sampled_from([1, 2, 4])
 STEPS = st.sampled_from([1, 2, 4])
@@ -223,6 +223,27 @@ def test_what_is_rectified_is_never_negative(dtype: torch.dtype) -> None:
     expected = x.relu()
     assert rectify(x) is x
     assert torch.equal(x, expected)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_lazy_values_lie_side_by_side_as_whole_ones_do(data: st.DataObject) -> None:
+    num_frames = data.draw(st.integers(1, 9))
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+
+    def part() -> Value:
+        repeats, kept = data.draw(REPEATS), data.draw(st.integers(1, 4))
+        num_channels = data.draw(st.integers(kept, 9))
+        factor = torch.randn(num_channels) if data.draw(st.booleans()) else None
+        copies = Copies((0, 1), kept, torch.arange(num_channels) % kept, factor)
+        computed = torch.randn(-(-num_frames // repeats), 2, 3, kept)
+        scale = data.draw(st.sampled_from([0.5, 1.0, 3.0]))
+        is_lazy = data.draw(st.booleans())
+        return Value(computed, num_frames, repeats, copies if is_lazy else None, scale)
+
+    parts = [part() for _ in range(data.draw(st.integers(1, 3)))]
+    expected = torch.cat([part.whole().data for part in parts], 3)
+    torch.testing.assert_close(side_by_side(parts).whole().data, expected)
 
 
 @settings(deadline=None)

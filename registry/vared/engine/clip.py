@@ -18,7 +18,7 @@ from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
 from .kernels import add_
 from .layer import DENSE, Layer, Residual
 from .maxima import maxima
-from .values import Value, frames, has_factor
+from .values import Value, frames, has_factor, side_by_side
 
 
 @dataclass(frozen=True)
@@ -134,23 +134,7 @@ class ClipRun:
         return replace(x, data=y, is_view=False)
 
     def _cat(self, step: Cat) -> Value:
-        parts = [self._value(name) for name in step.sources]
-        largest = max(parts, key=lambda part: part.data.numel())
-        parts = [part.scaled(largest.scale) for part in parts]
-        parts = [part.all_channels() if has_factor(part) else part for part in parts]
-        # one pass, in which copies of frames and channels are read from their originals
-        least, most = (find(part.repeats for part in parts) for find in (min, max))
-        if parts[0].num_frames % most:
-            most = least
-        parts = [part if part.repeats == most else part.repeated(least) for part in parts]
-        times, num_groups = most // least, parts[0].num_frames // most
-        groups = [
-            piece.view(num_groups, -1, *piece.shape[1:]).expand(-1, times, -1, -1, -1)
-            for part in parts
-            for piece in part.pieces()
-        ]
-        data = torch.cat(groups, 4).flatten(0, 1)
-        return replace(parts[0], data=data, repeats=least, copies=None, is_view=False)
+        return side_by_side([self._value(name) for name in step.sources])
 
     def _select(self, step: Frames) -> Value:
         x = self._value(step.source)

@@ -130,6 +130,28 @@ def has_factor(value: Value) -> bool:
     return value.copies is not None and value.copies.factor is not None
 
 
+def side_by_side(parts: Sequence[Value]) -> Value:
+    """Return the channels of several values of as many frames, one after the other.
+
+    One pass, in which copies of frames and channels are read from their originals.
+    """
+    largest = max(parts, key=lambda part: part.data.numel())
+    parts = [part.scaled(largest.scale) for part in parts]
+    parts = [part.all_channels() if has_factor(part) else part for part in parts]
+    least, most = (find(part.repeats for part in parts) for find in (min, max))
+    if largest.num_frames % most:  # the last group is smaller than the others
+        most = least
+    parts = [part if part.repeats == most else part.repeated(least) for part in parts]
+    times, num_groups = most // least, -(-largest.num_frames // most)
+    groups = [
+        piece.view(num_groups, -1, *piece.shape[1:]).expand(-1, times, -1, -1, -1)
+        for part in parts
+        for piece in part.pieces()
+    ]
+    data = torch.cat(groups, 4).flatten(0, 1)
+    return replace(parts[0], data=data, repeats=least, copies=None, is_view=False)
+
+
 def frames(value: Value, index: Sequence[int]) -> Tensor:
     """Return data of the frames with these indices, repeats looked up: (len(index), H, W, C')."""
     rows = rows_of(value, index)
