@@ -64,6 +64,7 @@ class Layer:
         self.shift: Any = _below(step.host, step.stage.shift)
         self.folds = self.norm is None or isinstance(self.norm, _BatchNorm)
         self.is_linear = self.folds and self.act is None and self.shift is None
+        self.rectifies = isinstance(self.act, nn.ReLU)
         self.filters = Filters(conv, self.norm if self.folds else None, dtype)
         self.unfolded = self.filters
         self.dynamic = step.layer
@@ -112,42 +113,64 @@ class Layer:
         Returns:
             The output, and whether `residual` is in it.
         """
-        before = self.dynamic is not None and self.rebuilds_before and not route.is_plain
-        filters = self.unfolded if before else self.filters
-        step, kept = self.steps[route.live_time[0]], self.kept[route.live_channel[0]]
-        x = self._readable(x, route, filters, step)
+        if self.dynamic is not None and self.rebuilds_before and not route.is_plain:
+            return self._normalised_last(x, route), False
+        kept, step = self._computes(route)
+        x = self._readable(x, route, self.filters, step)
         may_write = may_write and not x.is_view
-        written = None if before or residual is None else self._written(route)
+        written = None if residual is None else self._written(route)
         if written is not None:
             route = replace(route, channel=in_first(route.channel))
-        blend, is_linear = None, self.is_linear and not before
-        if is_linear and not route.is_full:
+        blend = None
+        if self.is_linear and not route.is_full:
             route, blend = self._blend_ahead(x, route, may_write=may_write)
-        data, repeats = self._input(x, step, filters)
-        ending = Ending(relu=isinstance(self.act, nn.ReLU) and not before, scale=x.scale)
-        scale, adds = x.scale, False
-        if residual is not None and is_linear and self._can_add(residual.value, x, route, repeats):
+        data, repeats = self._input(x, step, self.filters)
+        ending, scale, adds = Ending(relu=self.rectifies, scale=x.scale), x.scale, False
+        if residual is not None and self._can_add(residual.value, x, route, repeats):
             data, ending = self._with_sum(residual, x, route, data, may_write=may_write)
             scale, adds = residual.value.scale, True
+        cut = Cut(kept, x.copies, written, blend)
+        z = self._convolved(self.filters, data, x, step, cut, ending)
+        num_frames = self.filters.output_frames(x.num_frames)
+        y = Value(z, num_frames, repeats, scale=scale, is_folded=x.is_folded)
+        y = self._finish(y, normalised=self.folds, activated=self.rectifies)
+        return y if adds else self._rebuilt(y, route), adds
+
+    def _normalised_last(self, x: Value, route: Route) -> Value:
+        """Run the layer where channels are rebuilt before each has a normalisation of its own."""
+        kept, step = self._computes(route)
+        x = self._readable(x, route, self.unfolded, step)
+        data, repeats = self._input(x, step, self.unfolded)
+        cut, ending = Cut(kept, x.copies), Ending(scale=x.scale)
+        z = self._convolved(self.unfolded, data, x, step, cut, ending)
+        num_frames = self.unfolded.output_frames(x.num_frames)
+        y = Value(z, num_frames, repeats, scale=x.scale, is_folded=x.is_folded)
+        return self._finish(self._rebuilt(y, route), normalised=self.norm is None, activated=False)
+
+    def _computes(self, route: Route) -> tuple[int, int]:
+        """Return how many channels a route computes, and one of how many frames."""
+        return self.kept[route.live_channel[0]], self.steps[route.live_time[0]]
+
+    def _convolved(
+        self, filters: Filters, data: Tensor, x: Value, step: int, cut: Cut, ending: Ending
+    ) -> Tensor:
         with self._shifted(x, step):
             z = filters(
                 data,
-                Cut(kept, x.copies, written, blend),
+                cut,
                 ending,
                 step=step if filters.in_time else 1,
                 repeats=x.repeats if filters.in_time else 1,
             )
         self.macs, filters.macs = self.macs + filters.macs, 0
-        num_frames = filters.output_frames(x.num_frames)
-        y = Value(z, num_frames, repeats, scale=scale, is_folded=x.is_folded)
-        if not before:
-            y = self._finish(y, normalised=self.folds, activated=isinstance(self.act, nn.ReLU))
-        if self.dynamic is not None and not route.is_plain and not adds:
-            y = self.rebuilder(y, route)
-            self.macs, self.rebuilder.macs = self.macs + self.rebuilder.macs, 0
-        if before:
-            y = self._finish(y, normalised=self.norm is None, activated=False)
-        return y, adds
+        return z
+
+    def _rebuilt(self, y: Value, route: Route) -> Value:
+        if self.dynamic is None or route.is_plain:
+            return y
+        y = self.rebuilder(y, route)
+        self.macs, self.rebuilder.macs = self.macs + self.rebuilder.macs, 0
+        return y
 
     def _blend_ahead(
         self, x: Value, route: Route, *, may_write: bool
@@ -188,7 +211,9 @@ class Layer:
 
     def _can_add(self, add: Value, x: Value, route: Route, repeats: int) -> bool:
         """Whether a residual can be added by the convolution itself, and had better be."""
-        if not route.is_full or add.copies is not None or add.repeats != repeats:
+        if not self.is_linear or not route.is_full:
+            return False
+        if add.copies is not None or add.repeats != repeats:
             return False
         # else the input is multiplied first, a pass that must cost less than that of a sum
         is_alike = x.scale * self._weight(route) == add.scale
@@ -284,7 +309,7 @@ class Layer:
             y = replace(y, data=data, scale=1.0)
         if activated or self.act is None:
             return y
-        if isinstance(self.act, nn.ReLU):
+        if self.rectifies:
             return replace(y, data=rectify(y.data))
         return replace(y, data=_apply(self.act, y.scaled().data), scale=1.0)
 
