@@ -237,6 +237,32 @@ def test_what_a_layer_keeps_is_freed_with_what_it_made(learns: bool) -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize("is_3d", [False, True])
+def test_maps_whose_channels_lie_last_are_the_same_maps(is_3d: bool) -> None:
+    """Outputs and gradients are the same to the last bit."""
+    plan = CopyPlan((1, 2), (1, 2), 4, 2, False)
+    torch.manual_seed(0)
+    gate, norm = Gate(5, 2, (2, 2), VaRedSettings()), two_norms(4, is_3d=is_3d)[0]
+    shapes = [shape_of(plan, channels, 4, 3, is_3d=is_3d) for channels in (5, 4)]
+    x, u = (torch.randn(shape, requires_grad=True) for shape in shapes)
+    weights = (torch.rand(NUM_CLIPS, 2), torch.rand(NUM_CLIPS, 2))
+    channels_last = torch.channels_last_3d if is_3d else torch.channels_last
+
+    def made(memory_format: torch.memory_format) -> list[Tensor]:
+        maps = [m.contiguous(memory_format=memory_format) for m in (x, u)]
+        assert all(m.is_contiguous(memory_format=memory_format) for m in maps)
+        assert is_fused(maps[1], norm, nn.ReLU(), plan)
+        y, *decided = decide_and_blend(*maps, gate, norm, nn.ReLU(), plan, 1, learns=True)
+        z = normalise_and_blend(maps[1], norm, nn.ReLU(), plan, weights)
+        assert z is not None
+        total = (y + z).pow(2).sum() + decided[0].sum()
+        inputs = [x, u, *gate.parameters(), *norm.parameters()]
+        return [y, z, *decided, *torch.autograd.grad(total, inputs)]
+
+    for found, expected in zip(made(channels_last), made(torch.contiguous_format), strict=True):
+        torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
 @pytest.mark.parametrize(
     "choices", [{"gate_norm": "running"}, {"gate_norm": "batch"}, {"normalise": True}]
 )
