@@ -5,8 +5,8 @@
 
 Paper scale, drawn routes of channels and frames, batch 1 (clips run one by one, so that a batch
 takes what its clips take), gates included. Prints a Markdown table: nominal saving, and the time of
-the adaptive engine over that of the dense one in the same round: the median over rounds, and of the
-routes the fastest and the slowest.
+the adaptive engine over that of the dense one in the same round: median and quartiles over rounds
+and routes, and the medians of the fastest and of the slowest route.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ from registry.vared.engine import accelerate
 from registry.vared.settings import VaRedSettings
 
 NUM_ROUTES = 3
-DENSE = (0.0, -1)
-"""What the dense engine is called among tasks, which are a saving and a number of a route."""
 
 
 def main() -> None:
@@ -69,15 +67,16 @@ def rows(name: str, options: argparse.Namespace) -> list[str]:
     twin = accelerate(subject.adaptive, DTYPES[options.dtype])
     clips = subject.noise(1, seed=0)
     savings = [float(saving) for saving in options.savings.split(",")]
-    tasks = {DENSE: partial(forward, subject, twin, clips, None)}
-    for saving in savings:
-        for number, route in enumerate(routes_of(subject, saving)):
-            tasks[saving, number] = partial(forward, subject, twin, clips, route)
+    routes = [(saving, route) for saving in savings for route in routes_of(subject, saving)]
+    tasks = [
+        partial(forward, subject, twin, clips, route)
+        for route in (None, *(route for _, route in routes))
+    ]
     with torch.inference_mode():
-        taken = interleave(tasks, Pace(options.repeats))
-    dense = taken.pop(DENSE)
+        dense, *adaptive = interleave(dict(enumerate(tasks)), Pace(options.repeats)).values()
+    timed = list(zip(routes, adaptive, strict=True))
     return [
-        row(name, saving, dense, [times for key, times in taken.items() if key[0] == saving])
+        row(name, saving, dense, [times for (of, _), times in timed if of == saving])
         for saving in savings
     ]
 

@@ -3,7 +3,8 @@
 A gate has a dozen operations on a few numbers, and as many in the backward; at desk scale they cost
 their calls and hardly any arithmetic. Here a layer has two, there and back. Compiled for the
 processor and float32; PyTorch's own operations do it elsewhere: see `gate` and `copies`. Maps whose
-channels lie last are made contiguous, which costs less than PyTorch's operations on them.
+channels lie last are made contiguous, which costs less than those operations on them
+(`benchmarks/step_cost`).
 
 Shape legend: as in `told`; T frames, H height, W width.
 """
