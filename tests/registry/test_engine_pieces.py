@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from registry.vared import team
-from registry.vared.engine import kernels
+from registry.vared.engine import kernels, lanes
 from registry.vared.engine.blends import blend_
 from registry.vared.engine.columns import Columns, Row, widened
 from registry.vared.engine.filters import Cut, Filters
 from registry.vared.engine.gate_pass import GateNumbers, GatePass
 from registry.vared.engine.maxima import maxima
+from registry.vared.engine.numbers import array_of
 from registry.vared.engine.packed import Blend, Ending, rectify
-from registry.vared.engine.planes import LINES, MOST_COLOURS, Planes
+from registry.vared.engine.planes import LINES, MOST_COLOURS, PAIR, Planes, moves_over_planes
 from registry.vared.engine.shift import shifted, shifted_for_now, shifts_groups, shifts_in_place
 from registry.vared.engine.taps import FEW_GROUPS
 from registry.vared.engine.values import Copies, Value, side_by_side
@@ -301,14 +304,19 @@ def test_filters_that_read_planes_are_the_convolution(data: st.DataObject) -> No
         return tuple(data.draw(st.integers(least, most)) for _ in range(axes))
 
     axes, relu = data.draw(st.integers(2, 3)), data.draw(st.booleans())
+    dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16]))
     kernel, stride, padding = each(1, 7), each(1, 3), each(0, 3)
+    if dtype == torch.bfloat16:
+        stride = (*stride[:-1], PAIR)
     height = data.draw(st.sampled_from([7, 9, LINES + 7, 3 * LINES]))
     frames, width = data.draw(st.integers(7 if axes == 3 else 1, 9)), data.draw(st.integers(7, 70))
     colours = data.draw(st.integers(1, MOST_COLOURS))
     channels = data.draw(st.integers(1, 9))
     torch.manual_seed(data.draw(st.integers(0, 99)))
-    x_THWC = torch.randn(frames, height, width, colours)
-    weight, bias = torch.randn(channels, colours, *kernel), torch.randn(channels)
+    x_THWC = torch.randn(frames, height, width, colours).to(dtype)
+    weight, bias = torch.randn(channels, colours, *kernel).to(dtype), torch.randn(channels)
+    bias = bias.to(dtype)
+    assert moves_over_planes(dtype, stride)
     planes = Planes(weight, x_THWC.shape, stride, padding)
     y = planes(x_THWC, bias, relu=relu)
     x = images(x_THWC.double()) if axes == 3 else x_THWC.double().permute(0, 3, 1, 2)
@@ -316,9 +324,32 @@ def test_filters_that_read_planes_are_the_convolution(data: st.DataObject) -> No
     expected = convolve(x, weight.double(), bias.double(), stride, padding)
     expected = expected[0].movedim(0, -1) if axes == 3 else expected.permute(0, 2, 3, 1)
     assert y.is_contiguous()
+    assert y.dtype == dtype
+    rounding = max(1e-5, torch.finfo(dtype).eps)
     torch.testing.assert_close(
-        y.double(), expected.relu() if relu else expected, rtol=1e-5, atol=1e-4
+        y.double(), expected.relu() if relu else expected, rtol=rounding, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("has_pairs", [False, lanes.HAS_PAIRS])
+def test_pairs_are_multiplied_with_an_instruction_for_it_or_without(
+    has_pairs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "HAS_PAIRS", has_pairs)
+    add_taps = lanes.adds_taps(2)
+
+    @njit
+    def add(sums: Any, read: Any, places: Any, weight: Any) -> None:
+        add_taps(sums.ctypes.data, sums.shape[1], read.ctypes.data, places.ctypes.data, weight)
+
+    width, taps = 2 * lanes.LANES, 3
+    x, weight = (torch.randn(n, 2).bfloat16() for n in (width + taps, taps * lanes.TOGETHER))
+    sums, places = np.ones((lanes.TOGETHER, width), np.float32), np.array([2, 0, 1])
+    pairs = [array_of(t).reshape(-1).view(np.uint32) for t in (x, weight)]
+    add(sums, pairs[0], places, pairs[1].reshape(taps, lanes.TOGETHER))
+    read = torch.stack([x[place : place + width] for place in places])
+    expected = 1 + torch.einsum("knp,kcp->cn", read.double(), weight.view(taps, -1, 2).double())
+    torch.testing.assert_close(torch.from_numpy(sums).double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("passes")
@@ -412,6 +443,6 @@ def test_a_compiled_pass_is_what_its_source_says(dtype: torch.dtype) -> None:
     """Python runs the same loops, a number at a time."""
     into, y = torch.randn(1, 2, 3, 1, 2).to(dtype), torch.randn(1, 3, 2).to(dtype)
     read = into.clone()
-    kernels._add.py_func(kernels._array(read), kernels._array(y), 1.0, True, 0, 3)
+    kernels._add.py_func(array_of(read), array_of(y), 1.0, True, 0, 3)
     kernels.add_(into, y, 1.0, relu=True)
     torch.testing.assert_close(into, read)

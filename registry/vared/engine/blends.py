@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..compiled import compiled, pointer
 from ..team import TeamPass, share_of, team_size
-from .kernels import float_of, like, number_type
+from .numbers import float_of, like, number_type
 from .packed import Blend
 
 

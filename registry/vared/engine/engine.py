@@ -119,7 +119,7 @@ class Engine(nn.Module):
             outputs.append(run(Value(data, len(data), is_view=True, is_folded=not is_3d)))
             self.executed.append(run.macs)
             self.routes.append(run.routes)
-        joined = tuple(torch.cat(column).float() for column in zip(*outputs, strict=True))
+        joined = tuple(_joined(column).float() for column in zip(*outputs, strict=True))
         return joined if self.program.is_tuple else joined[0]
 
     def _router(self, clip: int) -> Router:
@@ -131,6 +131,11 @@ class Engine(nn.Module):
             return Router()
         forced = policy.routes[clip if len(policy.routes) > 1 else 0].tolist()
         return Router(forced=forced, runs_gates=policy.runs_gates)
+
+
+def _joined(clips: Sequence[Tensor]) -> Tensor:
+    """Several clips' maps as one; of a single clip, which need not be copied, as it lies."""
+    return clips[0] if len(clips) == 1 else torch.cat(list(clips))
 
 
 def _gates(convs: Sequence[Conv]) -> dict[str, ClipGates]:

@@ -30,7 +30,8 @@ from ..team import (
     thread_number,
     wait_for_all,
 )
-from .kernels import number_type, sum_frame
+from .kernels import sum_frame
+from .numbers import number_type
 
 _PARTS = 11
 

@@ -1,7 +1,6 @@
 """Passes over a map that PyTorch takes several for, compiled for the processor by Numba. Ours.
 
 At paper scale these are what a clip costs beside its convolutions, and a route saves little of it.
-Numbers in bfloat16 are read as the upper half of a float32 and rounded back as PyTorch rounds them.
 On other devices, and in other types, PyTorch does the same in its own passes.
 
 Shape legend: as in `values`; R rows of data.
@@ -14,14 +13,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from numba import carray, types  # type: ignore[attr-defined]
-from numba.extending import overload
+from numba import carray  # type: ignore[attr-defined]
 from torch import Tensor
 
 from ..compiled import Array, compiled, pointer
 from ..team import TeamPass, share_of, team_size
+from .numbers import array_of, float_of, like, number_type
 from .packed import rectify
 
 NUM_COLOURS = 3
@@ -98,53 +96,8 @@ def frame_sums(data: Tensor, stride: int) -> Array:
         elsewhere: Array = seen.sum((1, 2), dtype=torch.float32).cpu().numpy()
         return elsewhere
     sums = np.zeros((data.shape[0], data.shape[3]), np.float32)
-    _sum(_array(data), stride, sums)
+    _sum(array_of(data), stride, sums)
     return sums
-
-
-def _array(x: Tensor) -> npt.NDArray[Any]:
-    """The same memory for Numba, which knows no bfloat16: its bits."""
-    return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
-
-
-def float_of(x: Any) -> Any:
-    """A number of a map, as float32."""
-    return _compile_number(_type_of(x))(x)
-
-
-def like(value: Any, x: Any) -> Any:
-    """A float32 in the type of a number of a map."""
-    return _compile_like(_type_of(value), _type_of(x))(value, x)
-
-
-def _type_of(x: Any) -> Any:
-    return types.uint16 if isinstance(x, np.uint16) else types.float32
-
-
-@overload(float_of, strict=False)
-def _compile_number(x: Any) -> Any:
-    if x == types.uint16:
-        return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
-    return lambda x: x
-
-
-@overload(like, strict=False)
-def _compile_like(value: Any, x: Any) -> Any:
-    if x != types.uint16:
-        return lambda value, x: value
-
-    def to_nearest_even(value: Any, x: Any) -> Any:
-        bits = np.float32(value).view(np.uint32)
-        is_odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
-        upper = np.uint32(np.uint32(bits + np.uint32(0x7FFF) + is_odd) >> np.uint32(16))
-        return np.uint16(upper) if value == value else np.uint16(0x7FC0)
-
-    return to_nearest_even
-
-
-def number_type(dtype: torch.dtype) -> Any:
-    """What compiled passes read a map as."""
-    return np.uint16 if dtype == torch.bfloat16 else np.float32
 
 
 @cache

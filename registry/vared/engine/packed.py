@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from .columns import SINGLE, Columns, Row, columns_of, widened
-from .planes import Planes, may_read_planes
+from .planes import Planes, may_read_planes, moves_over_planes
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,8 @@ class Packed:
 
     def __call__(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous."""
-        if self._may_read_planes and moves.is_plain and ending.add is None:
+        may_read = self._may_read_planes and ending.add is None and moves.is_plain
+        if may_read and moves_over_planes(x_THWC.dtype, moves.stride):
             return self._by_planes(x_THWC, moves, ending)
         if _packs(x_THWC):
             return self._fused(x_THWC, moves, ending)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..compiled import compiled, pointer
 from ..team import TeamPass, share_of, team_size
-from .kernels import is_compiled, number_type
+from .kernels import is_compiled
+from .numbers import number_type
 from .values import Value
 
 FEW_PIXELS = 32
