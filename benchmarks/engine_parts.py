@@ -4,8 +4,9 @@
         [--dtype float32] [--threads 2]
 
 Paper scale, drawn routes with gates, batch 1, dense beside adaptive. Each part is timed
-from outside, in every pass, so that passes take a little longer than without; "rest" is what is
-left of them. Prints a Markdown table: median milliseconds over routes and rounds.
+from outside, in every pass, so that passes take a little longer than without; shifts in place
+count as part of their convolutions, and "rest" is what is left. Prints a Markdown table: median
+milliseconds over routes and rounds.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ from registry.vared.settings import VaRedSettings
 NUM_ROUTES, NUM_WARM = 3, 2
 ENGINE = "registry.vared.engine"
 PARTS = {
-    "convolutions": f"{ENGINE}.packed.Packed.__call__",
+    "convolutions": f"{ENGINE}.layer.Layer._convolved",
     "gates": f"{ENGINE}.clip.ClipRun._decide",
     "sums": f"{ENGINE}.clip.add_",
     "pools": f"{ENGINE}.clip.maxima",
-    "shifts": f"{ENGINE}.layer.shifted",
+    "shifts": f"{ENGINE}.ways.shifted",
     "clips": f"{ENGINE}.engine.channels_last",
 }
 TOTAL = "all"

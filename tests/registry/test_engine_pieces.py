@@ -98,7 +98,7 @@ def test_a_shift_in_place_is_that_of_a_copy_and_goes_back(data: st.DataObject) -
     before = torch.randn(shape).to(dtype)
     value = Value(before.clone(), len(before))
     assert shifts_in_place(value, 1)
-    with shifted_for_now(value, div):
+    with shifted_for_now(value.data, div):
         assert torch.equal(value.data, shifted(Value(before, len(before)), 1, div))
     assert torch.equal(value.data, before)
 
@@ -196,8 +196,10 @@ def test_maxima_are_those_of_pytorch(data: st.DataObject) -> None:
         data.draw(st.integers(d * (k - 1) + 1, 9)) for d, k in zip(dilation, kernel, strict=True)
     )
     dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16]))
-    x = torch.randn(2, height, width, 3, dtype=dtype)
-    y = maxima(x, kernel, stride, padding, dilation)
+    x, none_negative = torch.randn(2, height, width, 3, dtype=dtype), data.draw(st.booleans())
+    if none_negative:
+        x = x.relu()
+    y = maxima(x, kernel, stride, padding, dilation, none_negative=none_negative)
     expected = F.max_pool2d(x.permute(0, 3, 1, 2), kernel, stride, padding, dilation)
     assert torch.equal(y, expected.permute(0, 2, 3, 1))
     assert y.is_contiguous()

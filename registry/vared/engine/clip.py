@@ -16,9 +16,9 @@ from torch.nn import functional as F  # noqa: N812
 from .gates import ClipGates, Route
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
 from .kernels import add_
-from .layer import DENSE, Layer, Residual
+from .layer import DENSE, Layer
 from .maxima import maxima
-from .values import Value, frames, has_factor, side_by_side
+from .values import Residual, Value, frames, has_factor, side_by_side
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,9 @@ class ClipRun:
             (size, size) if isinstance(size, int) else (size[-2], size[-1])
             for size in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
         )
-        y = maxima(x.data, kernel, stride, padding, dilation)
+        layer = self.layers.get(step.source)
+        none_negative = layer is not None and layer.none_negative
+        y = maxima(x.data, kernel, stride, padding, dilation, none_negative=none_negative)
         return replace(x, data=y, is_view=False)
 
     def _cat(self, step: Cat) -> Value:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .packed import Blend, Ending, Moves, Packed, rectify
+from .packed import Blend, Convolve, Ending, Moves, Packed, rectify
 from .taps import Part, Taps, group_stride, parts
 from .values import Copies
 
@@ -124,51 +125,51 @@ class Filters:
         Returns:
             (T, H, W, O), contiguous; O is `kept`, or all where copies are written down.
         """
+        adds = ending.add is not None
+        return self.ready(x_THWC, cut, step=step, repeats=repeats, adds=adds)(x_THWC, ending)
+
+    def ready(
+        self, x_THWC: Tensor, cut: Cut, *, step: int = 1, repeats: int = 1, adds: bool = False
+    ) -> Convolve:
+        """Return what convolves maps of a shape, with a sum inside or without: see `__call__`."""
+        stride = step * self.time_stride
         if self.in_time and repeats > 1:
-            return self._over_groups(x_THWC, cut, ending, step * self.time_stride, repeats)
-        time = (step * self.time_stride, self.time[0]) if self.in_time else None
-        return self._run(x_THWC, self._variant(cut), time, ending)
+            return self._over_groups(x_THWC, cut, stride, repeats, adds=adds)
+        time = (stride, self.time[0]) if self.in_time else None
+        return self._at_once(x_THWC, self._variant(cut), time, adds=adds)
 
     def _over_groups(
-        self,
-        x_THWC: Tensor,
-        cut: Cut,
-        ending: Ending,
-        stride: int,
-        repeats: int,
-    ) -> Tensor:
-        """Convolve in time over frames that stand for `repeats` equal ones each: see `taps`."""
+        self, x_THWC: Tensor, cut: Cut, stride: int, repeats: int, *, adds: bool
+    ) -> Convolve:
+        """Return what convolves in time over frames that stand for equal ones: see `taps`."""
         found = parts(self.weight.shape[2], self.time[0], stride, repeats, len(x_THWC))
         apart, is_whole = group_stride(stride, repeats), len(found) == 1 and not found[0].padding
-        inside = ending
-        if not is_whole:
-            inside = replace(ending, relu=ending.relu and ending.add is None, add=None)
-        outputs = [
-            self._run(
-                x_THWC[part.rows], self._variant(cut, part.taps), (apart, part.padding), inside
-            )[part.made]
+        convolved = [
+            self._at_once(
+                x_THWC[part.rows],
+                self._variant(cut, part.taps),
+                (apart, part.padding),
+                adds=adds and is_whole,
+            )
             for part in found
         ]
-        return outputs[0] if is_whole else _interleaved(found, outputs, ending)
+        return convolved[0] if is_whole else partial(_by_parts, found, convolved)
 
-    def _run(
-        self,
-        x_THWC: Tensor,
-        variant: Packed,
-        time: tuple[int, int] | None,
-        ending: Ending,
-    ) -> Tensor:
-        """Convolve with a stride and padding in time; None: in space alone."""
+    def _at_once(
+        self, x_THWC: Tensor, variant: Packed, time: tuple[int, int] | None, *, adds: bool
+    ) -> Convolve:
+        """Return what convolves with a stride and padding in time; None: in space alone."""
         moves = self._moves.get(time)
         if moves is None:
             moves = self._moves[time] = self._moving(time)
         if self.in_time_alone:
-            add = ending.add if ending.add is None else _as_lines(ending.add)
-            lines = variant(_as_lines(x_THWC), moves, replace(ending, add=add))
-            y = lines.view(-1, *x_THWC.shape[1:3], lines.shape[3])
-        else:
-            y = variant(x_THWC, moves, ending)
-        self.macs += y.numel() * variant.reads
+            convolve = variant.ready(_as_lines(x_THWC), moves, adds=adds)
+            return partial(self._counted, partial(_by_lines, convolve), variant.reads)
+        return partial(self._counted, variant.ready(x_THWC, moves, adds=adds), variant.reads)
+
+    def _counted(self, convolve: Convolve, reads: int, x_THWC: Tensor, ending: Ending) -> Tensor:
+        y = convolve(x_THWC, ending)
+        self.macs += y.numel() * reads
         return y
 
     def _moving(self, time: tuple[int, int] | None) -> Moves:
@@ -204,7 +205,28 @@ class Filters:
 
 def _as_lines(x_THWC: Tensor) -> Tensor:
     """A clip as one image that has a frame a line: (1, T, H x W, C)."""
-    return x_THWC.flatten(1, 2)[None]
+    num_frames, height, width, channels = x_THWC.shape
+    return x_THWC.view(1, num_frames, height * width, channels)
+
+
+def _by_lines(convolve: Convolve, x_THWC: Tensor, ending: Ending) -> Tensor:
+    """Convolve a clip as `_as_lines`."""
+    if ending.add is not None:
+        ending = replace(ending, add=_as_lines(ending.add))
+    y = convolve(_as_lines(x_THWC), ending)
+    return y.view(-1, *x_THWC.shape[1:3], y.shape[3])
+
+
+def _by_parts(
+    found: Sequence[Part], convolved: Sequence[Convolve], x_THWC: Tensor, ending: Ending
+) -> Tensor:
+    """Convolve each part of a clip by itself, and put all in order."""
+    inside = replace(ending, relu=ending.relu and ending.add is None, add=None)
+    outputs = [
+        convolve(x_THWC[part.rows], inside)[part.made]
+        for part, convolve in zip(found, convolved, strict=True)
+    ]
+    return _interleaved(found, outputs, ending)
 
 
 def _interleaved(found: Sequence[Part], outputs: Sequence[Tensor], ending: Ending) -> Tensor:

@@ -44,6 +44,8 @@ class Route:
     """Whether everything is computed and nothing is rebuilt, whatever it weighs."""
     is_plain: bool = field(init=False, repr=False)
     """Whether it is full and weighs one."""
+    branches: tuple[int, int] | None = field(init=False, repr=False)
+    """The only live branch of each axis, each weighing one; None: it is otherwise."""
 
     def __post_init__(self) -> None:
         weighs_one = (
@@ -51,12 +53,14 @@ class Route:
             self.time[0] == 1 == sum(self.time),
         )
         live_channel, live_time = live_branches(self.channel), live_branches(self.time)
+        is_hard = max(self.channel) == sum(self.channel) == 1 == max(self.time) == sum(self.time)
         # all at once: properties that are worked out when first read take a lock
         vars(self).update(
             live_channel=live_channel,
             live_time=live_time,
             is_full=live_channel == live_time == (0,),
             is_plain=all(weighs_one),
+            branches=(live_channel[0], live_time[0]) if is_hard else None,
         )
 
 

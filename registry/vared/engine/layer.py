@@ -5,8 +5,9 @@ Shape legend: as in `values`.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,10 +19,11 @@ from ..rebuild import kept_sizes
 from .filters import Cut, Filters, affine
 from .gates import Route, hard_route, in_first
 from .graph import Conv
-from .packed import Blend, Ending, rectify
+from .packed import Blend, Convolve, Ending, rectify
 from .rebuilding import Rebuilder
-from .shift import shifted, shifted_for_now, shifts_groups, shifts_in_place
-from .values import Copies, Value, rows_of
+from .shift import shifts_groups, shifts_in_place
+from .values import Copies, Residual, Value, rows_of
+from .ways import Way, convolved_shifted, data_of, known_by, selected, shifted_copy
 
 DENSE = Route((1.0,), (1.0,))
 FEW_CHANNELS = 64
@@ -32,21 +34,6 @@ PIXELS_WORTH_FILTERS = 4
 To blend and pack them takes .45 ms and 1.4 ns a number, to blend a map .4 ns, to add one .4 ns
 more (float32, EPYC of family 25, medians of 31 with cold caches, ResNet-50's last convolutions).
 """
-
-
-@dataclass(frozen=True)
-class Residual:
-    """What a layer ends a block by adding.
-
-    Args:
-        value: What came past the block.
-        relu: ReLU after that sum.
-        may_write: Nothing else reads it.
-    """
-
-    value: Value
-    relu: bool
-    may_write: bool
 
 
 class Layer:
@@ -76,6 +63,8 @@ class Layer:
         """Output frames of which each branch computes one."""
         self.copies_frames = True
         self._read: dict[tuple[int, int, int], tuple[Tensor | None, int]] = {}
+        self._ways: dict[tuple[Any, ...] | None, Way] = {}
+        self.ends_block = step.residual is not None
         if step.layer is None:
             return
         channel, time = step.layer.rebuild_channel, step.layer.rebuild_time
@@ -89,6 +78,13 @@ class Layer:
         if self.rebuilds_before and self.folds and self.norm is not None:
             # where channels are rebuilt first, each has a normalisation of its own
             self.unfolded = Filters(conv, None, dtype)
+
+    @property
+    def none_negative(self) -> bool:
+        """Whether no number of its output is ever negative."""
+        if self.ends_block or not self.rectifies:
+            return False
+        return self.dynamic is None or self.rebuilder.only_copies
 
     def route(self, channel: int, time: int) -> Route:
         """Return a route with one branch an axis, weighing one; an axis may offer fewer."""
@@ -113,10 +109,14 @@ class Layer:
         Returns:
             The output, and whether `residual` is in it.
         """
+        key = known_by(x, route, residual, may_write=may_write)
+        way = self._ways.get(key)
+        if way is not None:
+            return self._along(way, x, residual)
         if self.dynamic is not None and self.rebuilds_before and not route.is_plain:
             return self._normalised_last(x, route), False
         kept, step = self._computes(route)
-        x = self._readable(x, route, self.filters, step)
+        given, x = x, self._readable(x, route, self.filters, step)
         may_write = may_write and not x.is_view
         written = None if residual is None else self._written(route)
         if written is not None:
@@ -124,25 +124,40 @@ class Layer:
         blend = None
         if self.is_linear and not route.is_full:
             route, blend = self._blend_ahead(x, route, may_write=may_write)
-        data, repeats = self._input(x, step, self.filters)
+        reads, repeats = self._reader(x, step, self.filters)
+        read = data = reads(x)
         ending, scale, adds = Ending(relu=self.rectifies, scale=x.scale), x.scale, False
         if residual is not None and self._can_add(residual.value, x, route, repeats):
             data, ending = self._with_sum(residual, x, route, data, may_write=may_write)
             scale, adds = residual.value.scale, True
         cut = Cut(kept, x.copies, written, blend)
-        z = self._convolved(self.filters, data, x, step, cut, ending)
+        convolve = self._ready(self.filters, data, x, step, cut, adds=adds)
+        z = self._convolved(self.filters, convolve, data, ending)
         num_frames = self.filters.output_frames(x.num_frames)
         y = Value(z, num_frames, repeats, scale=scale, is_folded=x.is_folded)
         y = self._finish(y, normalised=self.folds, activated=self.rectifies)
-        return y if adds else self._rebuilt(y, route), adds
+        y = y if adds else self._rebuilt(y, route)
+        if key is not None and x is given and data is read and y.data is z:
+            self._ways[key] = Way.of(y, reads, convolve, ending, adds=adds)
+        return y, adds
+
+    def _along(self, way: Way, x: Value, residual: Residual | None) -> tuple[Value, bool]:
+        """Run the layer as it ran before."""
+        ending = way.ending
+        if way.adds:
+            assert residual is not None
+            ending = replace(ending, add=residual.value.data)
+        z = self._convolved(self.filters, way.convolve, way.reads(x), ending)
+        return way.made(z), way.adds
 
     def _normalised_last(self, x: Value, route: Route) -> Value:
         """Run the layer where channels are rebuilt before each has a normalisation of its own."""
         kept, step = self._computes(route)
         x = self._readable(x, route, self.unfolded, step)
-        data, repeats = self._input(x, step, self.unfolded)
-        cut, ending = Cut(kept, x.copies), Ending(scale=x.scale)
-        z = self._convolved(self.unfolded, data, x, step, cut, ending)
+        reads, repeats = self._reader(x, step, self.unfolded)
+        data, cut = reads(x), Cut(kept, x.copies)
+        convolve = self._ready(self.unfolded, data, x, step, cut, adds=False)
+        z = self._convolved(self.unfolded, convolve, data, Ending(scale=x.scale))
         num_frames = self.unfolded.output_frames(x.num_frames)
         y = Value(z, num_frames, repeats, scale=x.scale, is_folded=x.is_folded)
         return self._finish(self._rebuilt(y, route), normalised=self.norm is None, activated=False)
@@ -151,17 +166,21 @@ class Layer:
         """Return how many channels a route computes, and one of how many frames."""
         return self.kept[route.live_channel[0]], self.steps[route.live_time[0]]
 
+    def _ready(
+        self, filters: Filters, data: Tensor, x: Value, step: int, cut: Cut, *, adds: bool
+    ) -> Convolve:
+        """Return what convolves such data as were read of such an input."""
+        if filters.in_time:
+            return filters.ready(data, cut, step=step, repeats=x.repeats, adds=adds)
+        convolve = filters.ready(data, cut, adds=adds)
+        if self.shift is None or not shifts_in_place(x, step):
+            return convolve
+        return partial(convolved_shifted, convolve, self.shift.shift_div)
+
     def _convolved(
-        self, filters: Filters, data: Tensor, x: Value, step: int, cut: Cut, ending: Ending
+        self, filters: Filters, convolve: Convolve, data: Tensor, ending: Ending
     ) -> Tensor:
-        with self._shifted(x, step):
-            z = filters(
-                data,
-                cut,
-                ending,
-                step=step if filters.in_time else 1,
-                repeats=x.repeats if filters.in_time else 1,
-            )
+        z = convolve(data, ending)
         self.macs, filters.macs = self.macs + filters.macs, 0
         return z
 
@@ -258,25 +277,22 @@ class Layer:
         reads = copies_frames and filters.reads_repeats(x.num_frames, x.repeats)
         return x if reads else x.repeated(1)
 
-    def _input(self, x: Value, step: int, filters: Filters) -> tuple[Tensor, int]:
-        """Return the frames to convolve, and how many output frames each output stands for."""
+    def _reader(
+        self, x: Value, step: int, filters: Filters
+    ) -> tuple[Callable[[Value], Tensor], int]:
+        """Return what gives the frames to convolve, and of how many each output is one."""
         if self.shift is not None:
             in_place = shifts_in_place(x, step)
-            return x.data if in_place else shifted(x, step, self.shift.shift_div), step
+            reads = data_of if in_place else partial(shifted_copy, step, self.shift.shift_div)
+            return reads, step
         if filters.in_time:
-            return x.data, step
+            return data_of, step
         key = (x.num_frames, x.repeats, step)
         read = self._read.get(key)
         if read is None:
             read = self._read[key] = self._rows(x, step, filters)
         rows, repeats = read
-        return x.data if rows is None else x.data.index_select(0, rows), repeats
-
-    def _shifted(self, x: Value, step: int) -> AbstractContextManager[None]:
-        """Where the input's frames are shifted in place while they are convolved."""
-        if self.shift is None or not shifts_in_place(x, step):
-            return nullcontext()
-        return shifted_for_now(x, self.shift.shift_div)
+        return data_of if rows is None else partial(selected, rows), repeats
 
     def _rows(self, x: Value, step: int, filters: Filters) -> tuple[Tensor | None, int]:
         """Which rows of data a convolution in space reads, None: all; and what `_input` returns."""

@@ -5,7 +5,9 @@ Shape legend: as in `values`; O output channels, I input channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,25 +83,53 @@ class Ending:
     scale: float = 1.0
 
 
+Convolve = Callable[[Tensor, Ending], Tensor]
+"""From computed channels of frames, (T, H, W, C'), to the output, (T, H, W, O)."""
 _Shape = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
 """Padding, stride, dilation and groups."""
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """Filters packed for one shape of input.
+class _Fused:
+    """A convolution of oneDNN's, ready for one shape of input.
 
     Args:
         weight: In oneDNN's layout.
         bias: For the columns that are taken together.
         columns: Which those are.
-        shape: How they move.
+        shape: How the filters move.
     """
 
     weight: Tensor
     bias: Tensor
     columns: Columns
     shape: _Shape
+
+    def __call__(self, x_THWC: Tensor, ending: Ending) -> Tensor:
+        """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous."""
+        in_time = len(self.shape[0]) == 3
+        bias = self.bias if ending.scale == 1.0 else self.bias / ending.scale
+        x = _channels_first(_side_by_side(x_THWC, self.columns.inputs), in_time)
+        if ending.add is None:
+            relu = "relu" if ending.relu else "none"
+            y = torch.ops.mkldnn._convolution_pointwise(
+                x, self.weight, bias, *self.shape, relu, [], ""
+            )
+        else:
+            y = self._added(x, bias, _channels_first(ending.add, in_time), ending)
+        y_THWC = _channels_last(y, in_time)
+        if self.columns.outputs == 1:
+            return y_THWC
+        num_frames, height, width, _ = y_THWC.shape
+        return y_THWC.view(num_frames, height, width * self.columns.outputs, -1)
+
+    def _added(self, x: Tensor, bias: Tensor, add: Tensor, ending: Ending) -> Tensor:
+        pointwise, maps = torch.ops.mkldnn._convolution_pointwise, (x, add)
+        if ending.may_write:
+            pointwise, maps = torch.ops.mkldnn._convolution_pointwise_, (add, x)
+        relu = "relu" if ending.relu else None
+        y: Tensor = pointwise(*maps, self.weight, bias, *self.shape, "add", None, relu, [], None)
+        return y
 
 
 class Packed:
@@ -119,18 +149,33 @@ class Packed:
         self.reads = weight[0].numel()
         """Numbers that each output is made of."""
         self._may_read_planes = may_read_planes(self.weight)
-        self._planes: dict[tuple[Moves, torch.Size], Planes] = {}
-        self._ready: dict[tuple[Moves, torch.Size, bool], _Ready] = {}
-        self._packed: dict[tuple[Moves, torch.Size, Columns], _Ready] = {}
+        self._ready: dict[tuple[Moves, torch.Size, bool], Convolve] = {}
+        self._packed: dict[tuple[Moves, torch.Size, Columns], _Fused] = {}
 
     def __call__(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
         """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous."""
-        may_read = self._may_read_planes and ending.add is None and moves.is_plain
+        return self.ready(x_THWC, moves, adds=ending.add is not None)(x_THWC, ending)
+
+    def ready(self, x_THWC: Tensor, moves: Moves, *, adds: bool) -> Convolve:
+        """Return what convolves maps of a shape, with a sum inside or without: see `__call__`."""
+        key = (moves, x_THWC.shape, adds)
+        ready = self._ready.get(key)
+        if ready is None:
+            ready = self._ready[key] = self._make_ready(x_THWC, moves, adds=adds)
+        return ready
+
+    def _make_ready(self, x_THWC: Tensor, moves: Moves, *, adds: bool) -> Convolve:
+        may_read = self._may_read_planes and not adds and moves.is_plain
         if may_read and moves_over_planes(x_THWC.dtype, moves.stride):
-            return self._by_planes(x_THWC, moves, ending)
+            planes = Planes(self.weight, x_THWC.shape, moves.stride, moves.padding)
+            return partial(self._by_planes, planes)
         if _packs(x_THWC):
-            return self._fused(x_THWC, moves, ending)
-        bias = self._bias(ending)
+            return self._fused(x_THWC, moves, adds=adds)
+        return partial(self._plain, moves)
+
+    def _plain(self, moves: Moves, x_THWC: Tensor, ending: Ending) -> Tensor:
+        """Convolve as PyTorch does."""
+        bias = self.bias if ending.scale == 1.0 else self.bias / ending.scale
         x = _channels_first(x_THWC, moves.in_time)
         convolve = F.conv3d if moves.in_time else F.conv2d
         y = convolve(
@@ -149,57 +194,25 @@ class Packed:
         blend(bias)
         return Packed(weight, bias, is_for_once=True), blend(weight)
 
-    def _bias(self, ending: Ending) -> Tensor:
-        return self.bias if ending.scale == 1.0 else self.bias / ending.scale
+    def _by_planes(self, planes: Planes, x_THWC: Tensor, ending: Ending) -> Tensor:
+        bias = self.bias if ending.scale == 1.0 else self.bias / ending.scale
+        return planes(x_THWC, bias, relu=ending.relu)
 
-    def _by_planes(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
-        key = (moves, x_THWC.shape)
-        planes = self._planes.get(key)
-        if planes is None:
-            planes = Planes(self.weight, x_THWC.shape, moves.stride, moves.padding)
-            self._planes[key] = planes
-        return planes(x_THWC, self._bias(ending), relu=ending.relu)
-
-    def _fused(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
-        """Convolve by oneDNN, with sum and ReLU inside."""
-        key = (moves, x_THWC.shape, ending.add is None)
-        ready = self._ready.get(key)
-        if ready is None:
-            ready = self._ready[key] = self._make_ready(x_THWC, moves, ending.add is None)
-        bias = ready.bias if ending.scale == 1.0 else ready.bias / ending.scale
-        x = _channels_first(_side_by_side(x_THWC, ready.columns.inputs), moves.in_time)
-        pointwise = torch.ops.mkldnn._convolution_pointwise
-        if ending.add is None:
-            y = pointwise(
-                x, ready.weight, bias, *ready.shape, "relu" if ending.relu else "none", [], ""
-            )
-        else:
-            add = _channels_first(ending.add, moves.in_time)
-            maps = (x, add)
-            if ending.may_write:
-                pointwise, maps = torch.ops.mkldnn._convolution_pointwise_, (add, x)
-            unary = "relu" if ending.relu else None
-            y = pointwise(*maps, ready.weight, bias, *ready.shape, "add", None, unary, [], None)
-        y_THWC = _channels_last(y, moves.in_time)
-        if ready.columns.outputs == 1:
-            return y_THWC
-        num_frames, height, width, _ = y_THWC.shape
-        return y_THWC.view(num_frames, height, width * ready.columns.outputs, -1)
-
-    def _make_ready(self, x_THWC: Tensor, moves: Moves, may_widen: bool) -> _Ready:
+    def _fused(self, x_THWC: Tensor, moves: Moves, *, adds: bool) -> _Fused:
+        """Return oneDNN's convolution, with sum and ReLU inside."""
         if self.is_for_once:
             shape = (moves.padding, moves.stride, moves.dilation, moves.groups)
-            return _Ready(self.weight, self.bias, SINGLE, shape)
+            return _Fused(self.weight, self.bias, SINGLE, shape)
         row = Row(x_THWC.shape[2], self.weight.shape[-1], moves.stride[-1], moves.padding[-1])
         columns = SINGLE
-        if may_widen and moves.groups == 1 and moves.dilation[-1] == 1:
+        if not adds and moves.groups == 1 and moves.dilation[-1] == 1:
             columns = columns_of(self.weight, row)
         key = (moves, x_THWC.shape, columns)
         if key not in self._packed:  # with a sum and without may be the same
             self._packed[key] = self._pack(x_THWC, moves, row, columns)
         return self._packed[key]
 
-    def _pack(self, x_THWC: Tensor, moves: Moves, row: Row, columns: Columns) -> _Ready:
+    def _pack(self, x_THWC: Tensor, moves: Moves, row: Row, columns: Columns) -> _Fused:
         weight, padding, stride = self.weight, moves.padding, moves.stride
         if columns != SINGLE:
             weight = _channels_last_weight(widened(weight, row, columns))
@@ -209,7 +222,7 @@ class Packed:
         shape = (padding, stride, moves.dilation, moves.groups)
         x = _channels_first(_side_by_side(x_THWC, columns.inputs), moves.in_time)
         weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
-        return _Ready(weight, self.bias.repeat(columns.outputs), columns, shape)
+        return _Fused(weight, self.bias.repeat(columns.outputs), columns, shape)
 
 
 def _side_by_side(x_THWC: Tensor, columns: int) -> Tensor:

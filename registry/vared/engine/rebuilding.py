@@ -46,6 +46,7 @@ class Rebuilder:
             for branch in range(len(channel.factors))
             if channel.kind != "depthwise"
         }
+        self.only_copies = channel.kind == time.kind == "copy"
         self.macs = 0
         """Multiply-adds of blends and cheap operations since it was last set."""
 

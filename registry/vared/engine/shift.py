@@ -41,15 +41,15 @@ def shifts_in_place(x: Value, step: int) -> bool:
 
 
 @contextmanager
-def shifted_for_now(x: Value, div: int) -> Iterator[None]:
+def shifted_for_now(data_THWC: Tensor, div: int) -> Iterator[None]:
     """Shift a map's own data as `shifted` does, and put them back at the end of the block.
 
     Most channels stay where they are, so that this reads and writes half of what a copy does.
     """
-    moving = x.data.shape[3] // div
-    ends = _shift(x.data, moving)
+    moving = data_THWC.shape[3] // div
+    ends = _shift(data_THWC, moving)
     yield
-    _shift(x.data, moving, ends)
+    _shift(data_THWC, moving, ends)
 
 
 def shifts_groups(x: Value, step: int) -> bool:

@@ -125,6 +125,21 @@ class Value:
         return self.all_channels().scaled().repeated(1)
 
 
+@dataclass(frozen=True)
+class Residual:
+    """What a layer ends a block by adding.
+
+    Args:
+        value: What came past the block.
+        relu: ReLU after that sum.
+        may_write: Nothing else reads it.
+    """
+
+    value: Value
+    relu: bool
+    may_write: bool
+
+
 def has_factor(value: Value) -> bool:
     """Return whether some channels are multiples of what they are copies of."""
     return value.copies is not None and value.copies.factor is not None
