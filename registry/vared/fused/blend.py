@@ -63,13 +63,19 @@ class Activation(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def blend_of(plan: CopyPlan, shape: torch.Size) -> Blend:
-    """Return it for a map (N*T, C, H, W), or (N, C, T, H, W)."""
+def blend_of(plan: CopyPlan, shape: torch.Size, *, is_last: bool = False) -> Blend:
+    """Return it for a map (N*T, C, H, W), or (N, C, T, H, W), whose channels may lie last."""
     size, has_frames_inside = shape[-2] * shape[-1], len(shape) == 5
     num_frames, num_channels = plan.num_frames, plan.num_channels
-    next_frame, next_channel = (
-        (size, num_frames * size) if has_frames_inside else (num_channels * size, size)
-    )
+    if is_last:
+        next_frame, next_channel = num_channels * size, 1
+        run, next_run = plan.num_kept, num_channels
+    elif has_frames_inside:
+        next_frame, next_channel = size, num_frames * size
+        run, next_run = size, next_channel
+    else:
+        next_frame, next_channel = num_channels * size, size
+        run, next_run = plan.num_kept * size, 0
     num_clips = math.prod(shape) // (num_frames * num_channels * size)
     firsts = np.arange(plan.channel_factors[-1]) * plan.num_kept
     frames = np.arange(num_frames).reshape(-1, plan.num_frame_groups)
@@ -86,8 +92,9 @@ def blend_of(plan: CopyPlan, shape: torch.Size) -> Blend:
         "basis": basis.ctypes.data,
         "starts": starts.ctypes.data,
         "lengths": lengths.ctypes.data,
-        "run": size if has_frames_inside else plan.num_kept * size,
-        "next_run": next_channel if has_frames_inside else 0,
+        "run": run,
+        "next_run": next_run,
+        "pixels": math.prod(shape[1:]) // num_channels if is_last else 0,
         "num_channel_groups": len(firsts),
         "num_periods": len(starts),
         "num_groups": len(lengths),
@@ -112,12 +119,13 @@ def put_affine(weight: Any, bias: Any, found: Any, first: int, end: int, affine:
         found: (3, C), its statistics.
         first: Of the channels to do.
         end: Where they end.
-        affine: (2, C and what is missing, numbers of a channel).
+        affine: (2, groups of channels, channels of a group, numbers of a channel).
     """
     for c in range(first, end):
         scale = weight[c] * found[2, c]
-        affine[0, c] = scale
-        affine[1, c] = bias[c] - found[0, c] * scale
+        group, channel = c // affine.shape[2], c % affine.shape[2]
+        affine[0, group, channel] = scale
+        affine[1, group, channel] = bias[c] - found[0, c] * scale
 
 
 @compiled

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..compiled import add_scaled, compiled, dot
-from .normalisation import by_channel
+from .normalisation import take_by_channel
 
 
 class Parameters(NamedTuple):
@@ -54,47 +54,63 @@ class Decided(NamedTuple):
 
 
 @compiled
-def count_of(x: Any, stride: int, num_clips: int) -> Any:
-    """Return how many numbers a mean is of, given (R, C, P, H, W)."""
-    seen_places = -(-x.shape[3] // stride) * -(-x.shape[4] // stride)
-    return len(x) // num_clips * x.shape[2] * seen_places
-
-
-@compiled
-def look(x: Any, stride: int, first: int, end: int, seen: Any) -> None:
+def look(x: Any, stride: int, count: int, first: int, end: int, seen: Any) -> None:
     """Put down the mean over every so many rows and columns of some clips.
 
     Args:
         x: (R, C, P, H, W).
         stride: From one row and column that is seen to the next.
+        count: How many numbers each mean is of.
         first: Of the clips to do.
         end: Where they end.
         seen: (N, C), where to put the means.
     """
     num_rows = len(x) // len(seen)
     rows = x.reshape(len(x), -1)
-    count = count_of(x, stride, len(seen))
     sums = np.empty(rows.shape[1], np.float32)
+    totals = np.zeros(seen.shape[1])
     for n in range(first, end):
         sums[:] = rows[n * num_rows]
         for r in range(n * num_rows + 1, (n + 1) * num_rows):
             add_scaled(np.float32(1), rows[r], sums)
         if stride == 1:
-            by_channel(sums, count, seen[n])
+            take_by_channel(sums, totals)
         else:
-            _by_channel_apart(sums.reshape(x.shape[1:]), stride, count, seen[n])
+            _take_apart(sums.reshape(x.shape[1:]), stride, totals)
+        _put_mean(totals, count, seen[n])
 
 
 @compiled
-def _by_channel_apart(places: Any, stride: int, count: int, seen: Any) -> None:
+def _take_apart(places: Any, stride: int, totals: Any) -> None:
     _, num_places, height, width = places.shape
-    for c in range(len(seen)):
-        total = 0.0
+    for c in range(len(totals)):
         for p in range(num_places):
             for h in range(0, height, stride):
                 for w in range(0, width, stride):
-                    total += places[c, p, h, w]
-        seen[c] = total / count
+                    totals[c] += places[c, p, h, w]
+
+
+@compiled
+def look_last(x: Any, stride: int, count: int, first: int, end: int, seen: Any) -> None:
+    """Do what `look` does, where channels lie last: x is (R, P, H, W, C)."""
+    num_rows, height, width = len(x) // len(seen), x.shape[2], x.shape[3]
+    sums, totals = np.zeros(seen.shape[1], np.float32), np.zeros(seen.shape[1])
+    for n in range(first, end):
+        for r in range(n * num_rows, (n + 1) * num_rows):
+            for p in range(x.shape[1]):
+                for h in range(0, height, stride):
+                    for w in range(0, width, stride):
+                        add_scaled(np.float32(1), x[r, p, h, w], sums)
+                take_by_channel(sums, totals)
+        _put_mean(totals, count, seen[n])
+
+
+@compiled
+def _put_mean(totals: Any, count: int, seen: Any) -> None:
+    """Put totals by a count, and leave zeros."""
+    for c in range(len(totals)):
+        seen[c] = totals[c] / count
+    totals[:] = 0
 
 
 @compiled

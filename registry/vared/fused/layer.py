@@ -2,9 +2,8 @@
 
 A gate has a dozen operations on a few numbers, and as many in the backward; at desk scale they cost
 their calls and hardly any arithmetic. Here a layer has two, there and back. Compiled for the
-processor and float32; PyTorch's own operations do it elsewhere: see `gate` and `copies`. Maps whose
-channels lie last are made contiguous, which costs less than those operations on them
-(`benchmarks/step_cost`).
+processor and float32; PyTorch's own operations do it elsewhere: see `gate` and `copies`. Maps may
+be contiguous, or have their channels last.
 
 Shape legend: as in `told`; T frames, H height, W width.
 """
@@ -83,7 +82,7 @@ def normalise_and_blend(
     options = _Options(norm, act is not None, plan)
     channel, time = (weight.to(u).contiguous() for weight in weights)
     y: Tensor = _NormaliseAndBlend.apply(  # type: ignore[no-untyped-call]
-        u.contiguous(), *_parameters(norm, plan), channel, time, options
+        _plain(u, plan), *_parameters(norm, plan), channel, time, options
     )
     return y
 
@@ -117,10 +116,28 @@ def decide_and_blend(
     options = _Options(norm, act is not None, plan, gate, stride, learns)
     layers: tuple[Any, ...] = (gate.squeeze, gate.norm, gate.excite)
     of_gate = (p.contiguous() for layer in layers for p in (layer.weight, layer.bias))
+    u = _plain(u, plan)
     done: tuple[Tensor, Tensor, Tensor, Tensor] = _DecideAndBlend.apply(  # type: ignore[no-untyped-call]
-        x.contiguous(), u.contiguous(), *_parameters(norm, plan), *of_gate, options
+        x.contiguous(memory_format=_format_of(u)), u, *_parameters(norm, plan), *of_gate, options
     )
     return done
+
+
+def _plain(u: Tensor, plan: CopyPlan) -> Tensor:
+    """Return a map that lies as passes read it: channels last, if they do already, or contiguous.
+
+    Channels that lie last must make whole groups, whose numbers are at the same distance then.
+    """
+    if plan.num_missing:
+        return u.contiguous()
+    return u.contiguous(memory_format=_format_of(u))
+
+
+def _format_of(u: Tensor) -> torch.memory_format:
+    """Return channels last if a map is contiguous so, but not otherwise; else contiguous."""
+    last = torch.channels_last if u.dim() == 4 else torch.channels_last_3d
+    is_last = u.is_contiguous(memory_format=last) and not u.is_contiguous()
+    return last if is_last else torch.contiguous_format
 
 
 def _parameters(norm: Any, plan: CopyPlan) -> tuple[Tensor, Tensor]:
@@ -146,8 +163,14 @@ class _Options:
     stride: int = 1
     learns: bool = False
 
-    def told(self) -> dict[str, Any]:
-        """How to normalise and activate: see `told.Told`. The normalisation counts it as a step."""
+    def told(self, u: Tensor) -> Told:
+        """What passes over a map are told so far. The normalisation counts it as a step."""
+        is_last = _format_of(u) != torch.contiguous_format
+        blend = blend_of(self.plan, u.shape, is_last=is_last).told
+        return Told(**blend, **self._normalisation())
+
+    def _normalisation(self) -> dict[str, Any]:
+        """How to normalise and activate: see `told.Told`."""
         least = 0.0 if self.has_relu else -math.inf
         norm = self.norm
         if norm is None:
@@ -176,8 +199,7 @@ class _NormaliseAndBlend(torch.autograd.Function):
         time: Tensor,
         options: _Options,
     ) -> Tensor:
-        y = torch.empty_like(u)
-        told = Told(**blend_of(options.plan, u.shape).told, **options.told())
+        y, told = torch.empty_like(u), options.told(u)
         ctx.made = _forward(told, u, y, (weight, bias), (channel, time))
         ctx.told = told
         # so that autograd sees whether they were changed before the backward
@@ -201,7 +223,7 @@ class _DecideAndBlend(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         *parameters, options = rest
         gate, y = options.gate, torch.empty_like(u)
-        told = Told(**blend_of(options.plan, u.shape).told, **options.told())
+        told = options.told(u)
         num_clips, num_hidden = told.num_clips, len(parameters[1])
         _look_at(told, x, options.stride)
         told.num_hidden, told.leaks = num_hidden, gate.leaks
@@ -238,7 +260,9 @@ class _DecideAndBlend(torch.autograd.Function):
         told.parameters, told.d_parameters = addresses(parameters), addresses(d_parameters)
         told.d_places = d_places.data_ptr()
         du, d_weight, d_bias, *_ = _backward(told, u, dy, (weight, bias), (channel, time))
-        dx = _spread(d_places, ctx.shape, told.stride) if ctx.needs_input_grad[0] else None
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = _spread(d_places, ctx.shape, told.stride, _format_of(u))
         return dx, du, d_weight, d_bias, *d_parameters, None
 
 
@@ -247,6 +271,8 @@ def _look_at(told: Told, x: Tensor, stride: int) -> None:
     told.x, told.stride = x.data_ptr(), stride
     told.num_seen, told.height, told.width = x.shape[1], *x.shape[-2:]
     told.places = x.shape[2] if x.dim() == 5 else 1
+    seen_pixels = -(-told.height // stride) * -(-told.width // stride)
+    told.num_averaged = len(x) // told.num_clips * told.places * seen_pixels
 
 
 def _forward(
@@ -272,7 +298,7 @@ def _backward(
     weights: Sequence[Tensor],
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of `u`, of the normalisation, and of the weights."""
-    dy, du = dy.contiguous(), torch.empty_like(u)
+    dy, du = dy.contiguous(memory_format=_format_of(u)), torch.empty_like(u)
     of_norm = [torch.empty_like(parameter) for parameter in affine]
     of_weights = [torch.empty_like(weight) for weight in weights]
     products, room = _matrices(told, u), _room(told, u)
@@ -298,11 +324,13 @@ def _room(told: Told, u: Tensor) -> Tensor:
     return u.new_empty(2, told.num_channel_groups, told.group_size)
 
 
-def _spread(d_places: Tensor, shape: torch.Size, stride: int) -> Tensor:
+def _spread(
+    d_places: Tensor, shape: torch.Size, stride: int, memory_format: torch.memory_format
+) -> Tensor:
     """Return the gradient of a map that a gate sees every so many rows and columns of."""
     each = d_places.view(*shape[:2], *(1,) * (len(shape) - 2)).expand(shape)
     if stride == 1:
         return each
-    dx = each.new_zeros(shape)
+    dx = torch.empty(shape, dtype=each.dtype, memory_format=memory_format).zero_()
     dx[..., ::stride, ::stride] = each[..., ::stride, ::stride]
     return dx

@@ -2,9 +2,10 @@
 
 PyTorch goes through a contiguous map channel by channel, a few numbers at a time where frames are
 small. Here the numbers of a few channels are added up row by row, each for itself, and those of one
-channel at the end.
+channel at the end, of so many rows at a time as are an image or a clip.
 
-Shape legend: R rows of a map, images or clips; C channels, K numbers of a row, B of a few channels.
+Shape legend: R rows of a map, images or clips, or pixels where channels lie last; C channels, K
+numbers of a row, B of a few channels.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ BLOCK = 2048
 
 
 @compiled
-def statistics(rows: Any, eps: Any, first: int, end: int, found: Any) -> None:
+def statistics(rows: Any, chunk: int, eps: Any, first: int, end: int, found: Any) -> None:
     """Find mean, variance and inverse deviation of some channels of (R, K).
 
     Args:
         rows: (R, K).
+        chunk: Rows that are added up at a time.
         eps: What a variance is taken to be larger by.
         first: Of the channels to do.
         end: Where they end.
@@ -37,13 +39,17 @@ def statistics(rows: Any, eps: Any, first: int, end: int, found: Any) -> None:
     for start in range(first, end, step):
         stop = min(start + step, end)
         mean, variance = found[0, start:stop], found[1, start:stop]
-        sums = np.zeros(len(mean) * size, np.float32)
-        _add_up(rows, start * size, sums)
-        by_channel(sums, count, mean)
+        sums, totals = np.zeros(len(mean) * size, np.float32), np.zeros(len(mean))
+        for row in range(0, len(rows), chunk):
+            _add_up(rows[row : row + chunk], start * size, sums)
+            take_by_channel(sums, totals)
+        _divide(totals, count, mean)
         centre = by_number(mean, len(sums))
-        sums[:] = 0
-        _add_up_squares(rows, start * size, centre, sums)
-        by_channel(sums, count, variance)
+        totals[:] = 0
+        for row in range(0, len(rows), chunk):
+            _add_up_squares(rows[row : row + chunk], start * size, centre, sums)
+            take_by_channel(sums, totals)
+        _divide(totals, count, variance)
     for c in range(first, end):
         found[2, c] = 1 / math.sqrt(found[1, c] + eps)
 
@@ -66,14 +72,21 @@ def _add_up_squares(rows: Any, start: int, centre: Any, sums: Any) -> None:
 
 
 @compiled
-def by_channel(numbers: Any, divisor: Any, sums: Any) -> None:
-    """Add up what belongs to each channel, and divide it."""
-    size = len(numbers) // len(sums)
-    for c in range(len(sums)):
+def take_by_channel(numbers: Any, totals: Any) -> None:
+    """Add what belongs to each channel to its total, in float64, and leave zeros."""
+    size = len(numbers) // len(totals)
+    for c in range(len(totals)):
         total = 0.0
         for b in range(c * size, (c + 1) * size):
             total += numbers[b]
-        sums[c] = total / divisor
+        totals[c] += total
+    numbers[:] = 0
+
+
+@compiled
+def _divide(totals: Any, divisor: Any, into: Any) -> None:
+    for c in range(len(totals)):
+        into[c] = totals[c] / divisor
 
 
 @compiled
@@ -101,6 +114,7 @@ def remember(
 def unnormalise(
     dz: Any,
     rows: Any,
+    chunk: int,
     found: Any,
     weight: Any,
     first: int,
@@ -113,6 +127,7 @@ def unnormalise(
     Args:
         dz: (R, K).
         rows: What went in.
+        chunk: See `statistics`.
         found: See `statistics`.
         weight: (C,), of the normalisation.
         first: Of the channels to do.
@@ -126,10 +141,15 @@ def unnormalise(
     for start in range(first, end, step):
         stop = min(start + step, end)
         centre = by_number(found[0, start:stop], (stop - start) * size)
-        totals, alongs = np.zeros_like(centre), np.zeros_like(centre)
-        _add_up_both(dz, rows, start * size, centre, totals, alongs)
-        by_channel(totals, 1, d_bias[start:stop])
-        by_channel(alongs, 1, d_weight[start:stop])
+        sums, alongs = np.zeros_like(centre), np.zeros_like(centre)
+        sum_of, along_of = np.zeros(stop - start), np.zeros(stop - start)
+        for row in range(0, len(rows), chunk):
+            part = slice(row, row + chunk)
+            _add_up_both(dz[part], rows[part], start * size, centre, sums, alongs)
+            take_by_channel(sums, sum_of)
+            take_by_channel(alongs, along_of)
+        _divide(sum_of, 1, d_bias[start:stop])
+        _divide(along_of, 1, d_weight[start:stop])
         steps = np.empty((3, stop - start), np.float32)
         for c in range(start, stop):
             inverse_std = found[2, c]

@@ -25,7 +25,7 @@ from .blend import (
     put_matrices,
     unblend_periods,
 )
-from .gate import Decided, Parameters, count_of, decide, learn, look
+from .gate import Decided, Parameters, decide, learn, look, look_last
 from .normalisation import remember, statistics, unnormalise
 from .told import LAYOUT, floats, integers
 
@@ -46,8 +46,7 @@ def _forward(address: Any) -> None:
     told = carray(address, (1,), LAYOUT)[0]
     _normalise(told)
     if told.num_hidden > 0:
-        first, end = share_of(told.num_clips)
-        look(_places(told), told.stride, first, end, _seen(told))
+        _look(told)
     wait_for_all()
     first, end = share_of(told.num_clips)
     decided = _decided(told)
@@ -88,6 +87,7 @@ def _backward(address: Any) -> None:
         unnormalise(
             _rows(told, told.du),
             _rows(told, told.u),
+            _chunk(told),
             _found(told),
             _channels(told, told.weight),
             first,
@@ -108,7 +108,7 @@ def _normalise(told: Any) -> None:
             _channels(told, told.running_mean),
             _channels(told, told.running_variance),
         )
-        statistics(rows, told.eps, first, end, found)
+        statistics(rows, _chunk(told), told.eps, first, end, found)
         remember(found, rows.size // told.num_channels, told.momentum, first, end, mean, variance)
     else:
         for c in range(first, end):
@@ -121,7 +121,27 @@ def _put_affine(told: Any) -> None:
     """Put down scale and shift of each number of this thread's share of channels."""
     first, end = share_of(told.num_channels)
     weight, bias = _channels(told, told.weight), _channels(told, told.bias)
-    put_affine(weight, bias, _found(told), first, end, _by_channel(told))
+    groups, kept = told.num_channel_groups, -(-told.num_channels // told.num_channel_groups)
+    size = told.group_size // kept
+    if told.pixels > 0:
+        affine = floats(told.affine, (2, groups, size, kept)).transpose(0, 1, 3, 2)
+        put_affine(weight, bias, _found(told), first, end, affine)
+    else:
+        affine = floats(told.affine, (2, groups, kept, size))
+        put_affine(weight, bias, _found(told), first, end, affine)
+
+
+@compiled
+def _look(told: Any) -> None:
+    """Find the means of this thread's share of clips."""
+    first, end = share_of(told.num_clips)
+    rows, seen, size = told.num_rows, told.num_seen, (told.places, told.height, told.width)
+    if told.pixels > 0:
+        x = floats(told.x, (rows, *size, seen))
+        look_last(x, told.stride, told.num_averaged, first, end, _seen(told))
+    else:
+        x = floats(told.x, (rows, seen, *size))
+        look(x, told.stride, told.num_averaged, first, end, _seen(told))
 
 
 @compiled
@@ -142,7 +162,7 @@ def _learn(told: Any) -> None:
             d_channel,
             d_time,
             _seen(told),
-            count_of(_places(told), told.stride, told.num_clips),
+            told.num_averaged,
             _gate(told, told.parameters),
             decided,
             told.leaks != 0,
@@ -158,12 +178,15 @@ def _row(told: Any, address: Any) -> Any:
 
 @compiled
 def _rows(told: Any, address: Any) -> Any:
-    return floats(address, (told.num_rows, told.num_numbers))
+    """Rows of the normalisation: of the map, or its pixels where channels lie last."""
+    pixels = max(told.pixels, 1)
+    return floats(address, (told.num_rows * pixels, told.num_numbers // pixels))
 
 
 @compiled
-def _places(told: Any) -> Any:
-    return floats(told.x, (told.num_rows, told.num_seen, told.places, told.height, told.width))
+def _chunk(told: Any) -> Any:
+    """How many of these are added up at a time."""
+    return told.pixels if told.pixels > 0 else told.num_rows
 
 
 @compiled
@@ -174,13 +197,6 @@ def _channels(told: Any, address: Any) -> Any:
 @compiled
 def _found(told: Any) -> Any:
     return floats(told.found, (3, told.num_channels))
-
-
-@compiled
-def _by_channel(told: Any) -> Any:
-    """Scale and shift, (2, channels and what is missing, numbers of each); see `_activation`."""
-    kept = -(-told.num_channels // told.num_channel_groups)
-    return floats(told.affine, (2, told.num_channel_groups * kept, told.group_size // kept))
 
 
 @compiled

@@ -29,7 +29,9 @@ class Told(Structure):
 
     Maps: `u` (R, K), what the convolution made, `y` and `dy` the blend of it and its gradient, `du`
     of `u`; `x` (R, C', places, height, width), what the gate sees, `d_places` (R, C') of each
-    number of it.
+    number of it, means of `num_averaged` each. Where channels lie last in all of them, a row of
+    `u` has `pixels` times all channels, and `x` is (R, places, height, width, C'); else `pixels`
+    is 0.
 
     Normalisation: `weight`, `bias`, their gradients, and running statistics, (C,); `found` (3, C),
     mean, variance and inverse deviation; `affine` (2, C and what is missing, L numbers for each
@@ -60,6 +62,7 @@ class Told(Structure):
         *((name, c_int64) for name in ("num_clips", "num_rows", "num_numbers", "num_channels")),
         *((name, c_int64) for name in ("num_channel_branches", "num_time_branches")),
         *((name, c_int64) for name in ("num_seen", "places", "height", "width", "stride")),
+        *((name, c_int64) for name in ("num_averaged", "pixels")),
         *((name, c_int64) for name in ("num_hidden", "normalises", "learns", "leaks")),
         *((name, c_double) for name in ("least", "eps", "momentum", "gate_eps", "all_off")),
     )
