@@ -22,6 +22,7 @@ from registry.tables import RECOGNIZERS
 from registry.vared.engine import accelerate, clip, layer
 from registry.vared.engine.engine import Engine
 from registry.vared.engine.gates import look_at, pooled
+from registry.vared.engine.graph import Pool
 from registry.vared.engine.values import Copies, Value
 from registry.vared.gate import Gate
 from registry.vared.pooling import pool, pooling_stride
@@ -261,6 +262,20 @@ def test_bfloat16_stays_near(make_recognizer: Make, name: str) -> None:
     assert scores.dtype == torch.float32
     # eight bits of mantissa through some twenty layers
     assert (scores - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("setting", "none_negative"), [("default", True), ("before", True), ("scale-3", False)]
+)
+def test_a_stem_whose_copies_may_be_negative_says_so(
+    make_recognizer: Make, setting: str, none_negative: bool
+) -> None:
+    """What pools it may not take its numbers for integers then."""
+    recognizer, _ = adapted(make_recognizer, "slowfast", SETTINGS[setting])
+    engine = accelerate(recognizer, torch.bfloat16).engine
+    pools = [step for step in engine.program.steps if isinstance(step, Pool)]
+    assert pools
+    assert all(engine.layers[step.source].none_negative == none_negative for step in pools)
 
 
 def test_the_recognizer_is_left_as_it_was(make_recognizer: Make) -> None:

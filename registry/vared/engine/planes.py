@@ -315,7 +315,7 @@ def _write_line(sums: Any, bias: Any, relu: bool, lines: Any, y: Any) -> None:
             line[n] = like(least if value < least else value, line[n])
     if channels == TOGETHER:
         _write_four(lines, y.reshape(-1))
-    elif channels == MOST_CHANNELS:
+    elif channels == 2 * TOGETHER:
         _write_eight(lines, y.reshape(-1))
     else:
         for n in range(width):
