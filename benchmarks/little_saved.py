@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--recognizers", default=",".join(RECOGNIZERS))
     parser.add_argument("--savings", default="0,0.02,0.05,0.1")
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--dtype", default="float32", choices=DTYPES)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
