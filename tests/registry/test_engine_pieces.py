@@ -55,7 +55,7 @@ def test_taps_on_groups_of_frames_are_those_on_the_frames(data: st.DataObject) -
             expected = expected + add
         filters = Filters(conv, None, torch.float32)
         assert filters.reads_repeats(len(whole), repeats)
-        y = filters(x_THWC, Cut(5), Ending(relu, add), step=step, repeats=repeats)
+        y = convolved(filters, x_THWC, Cut(5), Ending(relu, add), step=step, repeats=repeats)
         torch.testing.assert_close(y, expected.relu() if relu else expected, rtol=1e-5, atol=1e-5)
     # taps of one group are one, and of few groups those that meet padding are none
     if size == 3 and padding == 1 and stride == step == 1 and repeats == 2:
@@ -68,7 +68,9 @@ def test_a_sum_reaches_an_output_that_is_alone() -> None:
     x_THWC, add = torch.randn(2, 4, 4, 3), torch.randn(1, 4, 4, 5)
     with torch.inference_mode():
         whole = conv(images(x_THWC.repeat_interleave(2, 0)))[0].permute(1, 2, 3, 0)
-        y = Filters(conv, None, torch.float32)(x_THWC, Cut(5), Ending(add=add), repeats=2)
+        y = convolved(
+            Filters(conv, None, torch.float32), x_THWC, Cut(5), Ending(add=add), repeats=2
+        )
     torch.testing.assert_close(y, whole + add, rtol=1e-5, atol=1e-5)
 
 
@@ -138,7 +140,7 @@ def test_columns_taken_together_are_those_one_by_one(
     within = 1e-5 if dtype == torch.float32 else 2**-7
     with torch.inference_mode():
         filters = Filters(conv, None, dtype)
-        y = filters(x_THWC, Cut(kept))
+        y = convolved(filters, x_THWC, Cut(kept))
         expected = conv.float()(images(x_THWC.float()))[0, :kept].permute(1, 2, 3, 0)
         torch.testing.assert_close(y.float(), expected, rtol=within, atol=within)
     # the zeros that vectors are filled with are nobody's multiply-adds
@@ -154,9 +156,9 @@ def test_copies_that_filters_write_down_are_those_written_down_later(
     copies = Copies((0, 1), 3, torch.arange(7) % 3, factor)
     x_THWC, add = torch.randn(2, 5, 6, 4), torch.randn(2, 5, 6, 7)
     with torch.inference_mode():
-        lazy = Value(filters(x_THWC, Cut(3)), 2, copies=copies)
+        lazy = Value(convolved(filters, x_THWC, Cut(3)), 2, copies=copies)
         expected = (lazy.all_channels().data + add).relu()
-        y = filters(x_THWC, Cut(3, written=copies), Ending(relu=True, add=add))
+        y = convolved(filters, x_THWC, Cut(3, written=copies), Ending(relu=True, add=add))
         torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
     # they are computed, and counted
     assert filters.macs == (3 + 7) * 2 * 5 * 6 * 4 * 9
@@ -172,12 +174,12 @@ def test_blended_filters_make_the_blended_output(data: st.DataObject) -> None:
     filters = Filters(nn.Conv3d(4, num_channels, 3, padding=1), None, torch.float32)
     x_THWC = torch.randn(3, 5, 6, 4)
     with torch.inference_mode():
-        expected = filters(x_THWC, Cut(num_channels), repeats=repeats)
+        expected = convolved(filters, x_THWC, Cut(num_channels), repeats=repeats)
         alone, filters.macs = filters.macs, 0
         blend(expected.permute(3, 0, 1, 2))
-        y = filters(x_THWC, Cut(num_channels, blend=blend), repeats=repeats)
+        y = convolved(filters, x_THWC, Cut(num_channels, blend=blend), repeats=repeats)
         torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
-        again = filters(x_THWC, Cut(num_channels), repeats=repeats)
+        again = convolved(filters, x_THWC, Cut(num_channels), repeats=repeats)
     if repeats == 1:
         assert filters.macs == 2 * alone + (num_channels - blend.first) * 4 * 3**3
     # those that are kept are as they were, so what blended was no filter of theirs
@@ -216,8 +218,8 @@ def test_a_sum_may_take_the_place_of_what_is_added(
     x_THWC, add = torch.randn(4, 5, 6, 4).to(dtype), torch.randn(4, 5, 6, 6).to(dtype)
     within = 1e-5 if dtype == torch.float32 else 2**-6
     with torch.inference_mode():
-        expected = filters(x_THWC, Cut(6), Ending(relu=True, add=add.clone()))
-        y = filters(x_THWC, Cut(6), Ending(relu=True, add=add, may_write=True))
+        expected = convolved(filters, x_THWC, Cut(6), Ending(relu=True, add=add.clone()))
+        y = convolved(filters, x_THWC, Cut(6), Ending(relu=True, add=add, may_write=True))
     torch.testing.assert_close(y, expected, rtol=within, atol=within)
     assert y.data_ptr() == add.data_ptr()
 
@@ -269,6 +271,13 @@ def test_a_wide_filter_along_columns_taken_together_is_the_filter(data: st.DataO
     y = F.conv1d(x[None], wide, None, together.stride, together.padding)[0]
     expected = F.conv1d(x_CW[None], weight, None, row.stride, row.padding)[0]
     torch.testing.assert_close(y.unflatten(0, (-1, 2)).permute(1, 2, 0).flatten(1), expected)
+
+
+def convolved(
+    filters: Filters, x_THWC: Tensor, cut: Cut, ending: Ending | None = None, **how: int
+) -> Tensor:
+    ending = ending or Ending()
+    return filters.ready(x_THWC, cut, adds=ending.add is not None, **how)(x_THWC, ending)
 
 
 def images_first(planes: Tensor) -> Tensor:

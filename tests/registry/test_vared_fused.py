@@ -257,6 +257,31 @@ def test_what_a_layer_keeps_is_freed_with_what_it_made(learns: bool) -> None:
 
 
 @pytest.mark.parametrize("is_3d", [False, True])
+def test_maps_whose_channels_lie_last_are_the_same_maps(is_3d: bool) -> None:
+    """Outputs and gradients, but for the order in which numbers are added."""
+    plan = CopyPlan((1, 2), (1, 2), 4, 2, False)
+    torch.manual_seed(0)
+    gate, norm = Gate(5, 2, (2, 2), VaRedSettings()), two_norms(4, is_3d=is_3d)[0]
+    shapes = [shape_of(plan, channels, 4, 3, is_3d=is_3d) for channels in (5, 4)]
+    x, u = (torch.randn(shape, requires_grad=True) for shape in shapes)
+    weights = (torch.rand(NUM_CLIPS, 2), torch.rand(NUM_CLIPS, 2))
+
+    def made(*, lies_last: bool) -> list[Tensor]:
+        maps = [lying(m, lies_last=lies_last) for m in (x, u)]
+        y, *decided = decide_and_blend(*maps, gate, norm, nn.ReLU(), plan, 1, learns=True)
+        z = normalise_and_blend(maps[1], norm, nn.ReLU(), plan, weights)
+        assert z is not None
+        total = (y + z).pow(2).sum() + decided[0].sum()
+        inputs = [x, u, *gate.parameters(), *norm.parameters()]
+        return [y, z, *decided, *torch.autograd.grad(total, inputs)]
+
+    for found, expected in zip(made(lies_last=True), made(lies_last=False), strict=True):
+        # a few roundings of the largest number
+        within = 4 * torch.finfo(torch.float32).eps * float(expected.detach().abs().max())
+        torch.testing.assert_close(found, expected, atol=within, rtol=0)
+
+
+@pytest.mark.parametrize("is_3d", [False, True])
 @pytest.mark.parametrize("lies_last", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_map_lies_as_it_lay(is_3d: bool, lies_last: bool, stride: int) -> None:

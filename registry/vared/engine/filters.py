@@ -45,9 +45,6 @@ class Cut:
         return self.kept, self.copies and self.copies.key, self.written and self.written.key
 
 
-NOTHING = Ending()
-
-
 class Filters:
     """One convolution of an engine.
 
@@ -104,34 +101,19 @@ class Filters:
         padding, dilation = self.time
         return dilation == 1 and padding < self.weight.shape[2] and num_frames % repeats == 0
 
-    def __call__(
-        self,
-        x_THWC: Tensor,
-        cut: Cut,
-        ending: Ending = NOTHING,
-        *,
-        step: int = 1,
-        repeats: int = 1,
-    ) -> Tensor:
-        """Convolve.
-
-        Args:
-            x_THWC: Computed channels of the input, frames selected where it works in space alone.
-            cut: What to compute.
-            ending: What to do with the output.
-            step: Times the stride in time, where it works in time.
-            repeats: Frames that each frame of the input stands for, where it works in time.
-
-        Returns:
-            (T, H, W, O), contiguous; O is `kept`, or all where copies are written down.
-        """
-        adds = ending.add is not None
-        return self.ready(x_THWC, cut, step=step, repeats=repeats, adds=adds)(x_THWC, ending)
-
     def ready(
         self, x_THWC: Tensor, cut: Cut, *, step: int = 1, repeats: int = 1, adds: bool = False
     ) -> Convolve:
-        """Return what convolves maps of a shape, with a sum inside or without: see `__call__`."""
+        """Return what convolves maps of a shape.
+
+        Args:
+            x_THWC: One of them: computed channels of the input, frames selected where it works in
+                space alone.
+            cut: What to compute; the output's channels are `kept`, or all where copies are written.
+            step: Times the stride in time, where it works in time.
+            repeats: Frames that each frame of the input stands for, where it works in time.
+            adds: Whether a sum is inside.
+        """
         stride = step * self.time_stride
         if self.in_time and repeats > 1:
             return self._over_groups(x_THWC, cut, stride, repeats, adds=adds)

@@ -48,18 +48,15 @@ class Route:
     """The only live branch of each axis, each weighing one; None: it is otherwise."""
 
     def __post_init__(self) -> None:
-        weighs_one = (
-            self.channel[0] == 1 == sum(self.channel),
-            self.time[0] == 1 == sum(self.time),
-        )
         live_channel, live_time = live_branches(self.channel), live_branches(self.time)
-        is_hard = max(self.channel) == sum(self.channel) == 1 == max(self.time) == sum(self.time)
+        is_full = live_channel == live_time == (0,)
+        is_hard = all(max(axis) == sum(axis) == 1 for axis in (self.channel, self.time))
         # all at once: properties that are worked out when first read take a lock
         vars(self).update(
             live_channel=live_channel,
             live_time=live_time,
-            is_full=live_channel == live_time == (0,),
-            is_plain=all(weighs_one),
+            is_full=is_full,
+            is_plain=is_full and is_hard,
             branches=(live_channel[0], live_time[0]) if is_hard else None,
         )
 

@@ -21,8 +21,8 @@ from ..compiled import Array, compiled, pointer
 from ..team import TeamPass, share_of, team_size
 from .numbers import array_of, float_of, like, number_type
 from .packed import rectify
+from .planes import NUM_COLOURS
 
-NUM_COLOURS = 3
 NARROW = 8
 """Up to so many channels whole lines of pixels are summed, so that vectors are full.
 

@@ -84,7 +84,7 @@ class Ending:
 
 
 Convolve = Callable[[Tensor, Ending], Tensor]
-"""From computed channels of frames, (T, H, W, C'), to the output, (T, H, W, O)."""
+"""From computed channels of frames, (T, H, W, C'), to the output, (T, H, W, O); contiguous both."""
 _Shape = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
 """Padding, stride, dilation and groups."""
 
@@ -106,9 +106,9 @@ class _Fused:
     shape: _Shape
 
     def __call__(self, x_THWC: Tensor, ending: Ending) -> Tensor:
-        """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous."""
+        """Convolve: see `Convolve`."""
         in_time = len(self.shape[0]) == 3
-        bias = self.bias if ending.scale == 1.0 else self.bias / ending.scale
+        bias = _scaled(self.bias, ending)
         x = _channels_first(_side_by_side(x_THWC, self.columns.inputs), in_time)
         if ending.add is None:
             relu = "relu" if ending.relu else "none"
@@ -152,12 +152,8 @@ class Packed:
         self._ready: dict[tuple[Moves, torch.Size, bool], Convolve] = {}
         self._packed: dict[tuple[Moves, torch.Size, Columns], _Fused] = {}
 
-    def __call__(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Tensor:
-        """Return (T, H, W, O), contiguous, for (T, H, W, I), contiguous."""
-        return self.ready(x_THWC, moves, adds=ending.add is not None)(x_THWC, ending)
-
     def ready(self, x_THWC: Tensor, moves: Moves, *, adds: bool) -> Convolve:
-        """Return what convolves maps of a shape, with a sum inside or without: see `__call__`."""
+        """Return what convolves maps of a shape, with a sum inside or without."""
         key = (moves, x_THWC.shape, adds)
         ready = self._ready.get(key)
         if ready is None:
@@ -175,7 +171,7 @@ class Packed:
 
     def _plain(self, moves: Moves, x_THWC: Tensor, ending: Ending) -> Tensor:
         """Convolve as PyTorch does."""
-        bias = self.bias if ending.scale == 1.0 else self.bias / ending.scale
+        bias = _scaled(self.bias, ending)
         x = _channels_first(x_THWC, moves.in_time)
         convolve = F.conv3d if moves.in_time else F.conv2d
         y = convolve(
@@ -195,8 +191,7 @@ class Packed:
         return Packed(weight, bias, is_for_once=True), blend(weight)
 
     def _by_planes(self, planes: Planes, x_THWC: Tensor, ending: Ending) -> Tensor:
-        bias = self.bias if ending.scale == 1.0 else self.bias / ending.scale
-        return planes(x_THWC, bias, relu=ending.relu)
+        return planes(x_THWC, _scaled(self.bias, ending), relu=ending.relu)
 
     def _fused(self, x_THWC: Tensor, moves: Moves, *, adds: bool) -> _Fused:
         """Return oneDNN's convolution, with sum and ReLU inside."""
@@ -223,6 +218,11 @@ class Packed:
         x = _channels_first(_side_by_side(x_THWC, columns.inputs), moves.in_time)
         weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
         return _Fused(weight, self.bias.repeat(columns.outputs), columns, shape)
+
+
+def _scaled(bias: Tensor, ending: Ending) -> Tensor:
+    """A bias for an output that is left divided by a scale."""
+    return bias if ending.scale == 1.0 else bias / ending.scale
 
 
 def _side_by_side(x_THWC: Tensor, columns: int) -> Tensor:

@@ -1,8 +1,8 @@
 """What a layer did, kept to be done again. Ours.
 
 What a layer does follows from how its input is kept and from the route, not from the numbers. To
-find it out takes longer than to tell oneDNN what to do, and no second thread can help. So where a
-layer came down to one convolution, that way is kept.
+find it out is work for Python, which no second thread can share. So where a layer came down to one
+convolution, that way is kept.
 
 Shape legend: as in `values`; O output channels.
 """
@@ -24,8 +24,6 @@ from .values import Copies, Residual, Value
 @dataclass(frozen=True)
 class Way:
     """What a layer did that was one convolution: what decided on it decides alike next time.
-
-    To decide takes longer than to tell oneDNN what to do, and no second thread can help.
 
     Args:
         reads: Gives the frames to convolve.
