@@ -26,28 +26,7 @@ from registry.vared.pooling import pool
 from registry.vared.rebuild import Rebuild, kept_sizes
 from registry.vared.settings import LossSettings, VaRedSettings
 from registry.vared.standard import HORIZON, Standard
-
-
-def reference(
-    z: torch.Tensor,
-    weights: torch.Tensor,
-    factors: tuple[int, ...],
-    axis: int,
-    mirrored: bool = False,
-) -> torch.Tensor:
-    """sum_i V[i] * branch_i, branch by branch: the recalled formula and nothing else."""
-    total = torch.zeros_like(z)
-    for branch, factor in enumerate(factors):
-        size = z.shape[axis]
-        kept = math.ceil(size / factor)
-        index = torch.arange(size)
-        source = index % kept if axis == 1 else index - index % factor
-        if axis == 2 and mirrors(size, factors[-1], mirrored):
-            second_half = index // factors[-1] >= size / factors[-1] / 2
-            source = torch.where(second_half, source + factor - 1, source)
-        total += weights[:, branch].view(-1, 1, 1, 1, 1) * z.index_select(axis, source)
-    return total
-
+from tests.registry.formula import blend_by_branches
 
 sizes = st.integers(4, 13)
 
@@ -71,9 +50,9 @@ def test_blending_follows_the_formula(
     channel = Rebuild("channel", vared.factors, channels, vared)
     time = Rebuild("time", vared.factors, channels, vared, mirrored=mirrored)
     y = channel(z, weights[0], channel_axis=1, size=channels, live=live)
-    torch.testing.assert_close(y, reference(z, weights[0], vared.factors, 1))
+    torch.testing.assert_close(y, blend_by_branches(z, weights[0], vared.factors, 1))
     both = time(y, weights[1], channel_axis=1, size=frames, live=live)
-    torch.testing.assert_close(both, reference(y, weights[1], vared.factors, 2, mirrored))
+    torch.testing.assert_close(both, blend_by_branches(y, weights[1], vared.factors, 2, mirrored))
 
 
 LAYOUTS = {
@@ -128,8 +107,8 @@ def test_copies_blended_at_once_follow_the_formula_forward_and_back(
     blended = blend_copies(laid_out(z, layout), plan, (weights[0], weights[1]), channel_axis)
     assert blended is not None
     y = blended if channel_axis == 1 else blended.transpose(1, 2)
-    expected = reference(z, weights[0], factors[0], 1)
-    expected = reference(expected, weights[1], factors[1], 2, mirrored)
+    expected = blend_by_branches(z, weights[0], factors[0], 1)
+    expected = blend_by_branches(expected, weights[1], factors[1], 2, mirrored)
     torch.testing.assert_close(y, expected)
     wanted = torch.randn_like(y)
     inputs = [z, *(w for w in weights if w.requires_grad)]

@@ -101,7 +101,7 @@ def look_last(x: Any, stride: int, count: int, first: int, end: int, seen: Any) 
                 for h in range(0, height, stride):
                     for w in range(0, width, stride):
                         add_scaled(np.float32(1), x[r, p, h, w], sums)
-                take_by_channel(sums, totals)
+                    take_by_channel(sums, totals)
         _put_mean(totals, count, seen[n])
 
 

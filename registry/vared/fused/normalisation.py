@@ -2,7 +2,7 @@
 
 PyTorch goes through a contiguous map channel by channel, a few numbers at a time where frames are
 small. Here the numbers of a few channels are added up row by row, each for itself, and those of one
-channel at the end, of so many rows at a time as are an image or a clip.
+channel at the end; where rows are pixels, after every few of them.
 
 Shape legend: R rows of a map, images or clips, or pixels where channels lie last; C channels, K
 numbers of a row, B of a few channels.
@@ -19,6 +19,9 @@ from ..compiled import compiled
 
 BLOCK = 2048
 """Numbers of a row at a time, about: what is kept of each stays in the first level of caches."""
+
+MOST_PIXELS = 64
+"""Pixels added up in float32: of a clip's thousands, whose channels lie last, digits would go."""
 
 
 @compiled
@@ -75,11 +78,15 @@ def _add_up_squares(rows: Any, start: int, centre: Any, sums: Any) -> None:
 def take_by_channel(numbers: Any, totals: Any) -> None:
     """Add what belongs to each channel to its total, in float64, and leave zeros."""
     size = len(numbers) // len(totals)
-    for c in range(len(totals)):
-        total = 0.0
-        for b in range(c * size, (c + 1) * size):
-            total += numbers[b]
-        totals[c] += total
+    if size == 1:  # by vectors
+        for c in range(len(totals)):
+            totals[c] += numbers[c]
+    else:
+        for c in range(len(totals)):
+            total = 0.0
+            for b in range(c * size, (c + 1) * size):
+                total += numbers[b]
+            totals[c] += total
     numbers[:] = 0
 
 

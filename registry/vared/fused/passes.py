@@ -26,7 +26,7 @@ from .blend import (
     unblend_periods,
 )
 from .gate import Decided, Parameters, decide, learn, look, look_last
-from .normalisation import remember, statistics, unnormalise
+from .normalisation import MOST_PIXELS, remember, statistics, unnormalise
 from .told import LAYOUT, floats, integers
 
 
@@ -186,7 +186,7 @@ def _rows(told: Any, address: Any) -> Any:
 @compiled
 def _chunk(told: Any) -> Any:
     """How many of these are added up at a time."""
-    return told.pixels if told.pixels > 0 else told.num_rows
+    return min(told.pixels, MOST_PIXELS) if told.pixels > 0 else told.num_rows
 
 
 @compiled
