@@ -42,7 +42,7 @@ ENGINE = "registry.vared.engine"
 PARTS = {
     "convolutions": f"{ENGINE}.layer.Layer._convolved",
     "gates": f"{ENGINE}.clip.ClipRun._decide",
-    "sums": f"{ENGINE}.clip.add_",
+    "sums": f"{ENGINE}.clip.summed",
     "pools": f"{ENGINE}.clip.maxima",
     "shifts": f"{ENGINE}.ways.shifted",
     "clips": f"{ENGINE}.engine.channels_last",

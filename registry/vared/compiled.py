@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 Array = npt.NDArray[np.float32]
 
-_PASSES = ("numbers", "kernels", "gate_pass", "shift", "blends", "planes", "lanes")
+_PASSES = ("numbers", "kernels", "gate_pass", "shift", "blends", "sums", "planes", "lanes")
 _SOURCES = ("compiled.py", "team.py", "fused/*.py", *(f"engine/{name}.py" for name in _PASSES))
 
 

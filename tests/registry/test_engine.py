@@ -120,7 +120,7 @@ def test_sums_of_what_is_computed_in_full_are_inside_convolutions(
             module.excite.bias.data = torch.tensor(both)
     with (
         patch.object(layer, "PIXELS_WORTH_FILTERS", 0),
-        patch.object(clip, "_sum", side_effect=AssertionError("a pass of its own")),
+        patch.object(clip, "summed", side_effect=AssertionError("a pass of its own")),
     ):
         ours = recognizer_forward(accelerate(recognizer), clips)
     assert_close(ours, reference(recognizer, clips))

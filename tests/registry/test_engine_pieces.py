@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from registry.vared import team
-from registry.vared.engine import kernels, lanes
+from registry.vared.engine import kernels, lanes, sums
 from registry.vared.engine.blends import blend_
 from registry.vared.engine.columns import Columns, Row, widened
 from registry.vared.engine.filters import Cut, Filters
@@ -25,8 +26,9 @@ from registry.vared.engine.numbers import array_of
 from registry.vared.engine.packed import Blend, Ending, rectify
 from registry.vared.engine.planes import LINES, MOST_COLOURS, PAIR, Planes, moves_over_planes
 from registry.vared.engine.shift import shifted, shifted_for_now, shifts_groups, shifts_in_place
+from registry.vared.engine.sums import add_up, summed
 from registry.vared.engine.taps import FEW_GROUPS
-from registry.vared.engine.values import Copies, Value, side_by_side
+from registry.vared.engine.values import Copies, Residual, Value, has_factor, side_by_side
 
 REPEATS = st.sampled_from([1, 2, 4])
 STEPS = st.sampled_from([1, 2, 4])
@@ -289,7 +291,8 @@ def images_first(planes: Tensor) -> Tensor:
 def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Passes as they run on one thread of a processor, on several, and on any other device."""
     if request.param == "by PyTorch":
-        monkeypatch.setattr(kernels, "is_compiled", lambda x: False)
+        for module in (kernels, sums):
+            monkeypatch.setattr(module, "is_compiled", lambda x: False)
     if request.param == "by a team":
         work_together(monkeypatch)
 
@@ -376,30 +379,64 @@ def test_a_clip_with_channels_last_is_the_clip(
     assert torch.equal(y, x_TCHW.permute(0, 2, 3, 1).to(dtype))
 
 
+@st.composite
+def lazy_maps(draw: st.DrawFn, dtype: torch.dtype) -> tuple[Value, Value]:
+    """Two maps of as many frames and channels, copies of either kind in each."""
+    num_frames, channels = draw(st.integers(1, 9)), draw(st.sampled_from([6, 8, 32, 64]))
+    height, width = draw(st.integers(1, 5)), draw(st.sampled_from([1, 7, 12]))
+    torch.manual_seed(draw(st.integers(0, 99)))
+    maps = []
+    for layer in range(2):
+        repeats, kept = draw(REPEATS), -(-channels // draw(st.sampled_from([1, 2, 4])))
+        copies = None
+        if kept < channels:
+            factor = torch.rand(channels) if draw(st.booleans()) else None
+            copies = Copies((layer, 0), kept, torch.arange(channels) % kept, factor)
+        data = torch.randn(-(-num_frames // repeats), height, width, kept).to(dtype)
+        scale = draw(st.sampled_from([1.0, 0.5]))
+        maps.append(Value(data, num_frames, repeats, copies, scale))
+    return maps[0], maps[1]
+
+
 @pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("width", [7, 9])
-def test_a_map_is_added_to_every_place_it_stands_for(
-    width: int, relu: bool, dtype: torch.dtype
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), relu=st.booleans(), may_write=st.booleans(), is_view=st.booleans())
+def test_a_sum_of_maps_that_are_not_there_in_full_is_that_of_the_maps(
+    dtype: torch.dtype, data: st.DataObject, relu: bool, may_write: bool, is_view: bool
 ) -> None:
-    """Of wider maps also to a part of the channels."""
-    torch.manual_seed(0)
-    into, y = torch.randn(2, 3, 5, 2, width).to(dtype)[..., :7], torch.randn(2, 5, 7).to(dtype)
-    total = into.float() + 0.5 * y.float()[:, None, :, None]
-    kernels.add_(into, y, 0.5, relu=relu)
-    torch.testing.assert_close(into, (total.relu() if relu else total).to(dtype))
+    add, y = data.draw(lazy_maps(dtype))
+    add = replace(add, is_view=is_view)
+    expected = add.whole().data.float() + y.whole().data.float()
+    before = [add.data.clone(), y.data.clone()]
+    total = summed(Residual(add, relu, may_write), y)
+    within = {torch.float32: 1e-6, torch.bfloat16: 2e-2}[dtype]
+    found = total.whole().data.float()
+    torch.testing.assert_close(
+        found, expected.relu() if relu else expected, atol=within, rtol=within
+    )
+    assert total.data.is_contiguous()
+    assert torch.equal(y.data, before[1])
+    if is_view or not may_write:
+        assert torch.equal(add.data, before[0])
+    # what both copy alike is copied still
+    assert total.repeats == min(add.repeats, y.repeats)
+    kept = [part.data.shape[3] for part in (add, y)]
+    copies = [part.copies for part in (add, y)]
+    if None not in copies and kept[0] == kept[1] and not any(map(has_factor, (add, y))):
+        assert total.copies is not None or add.num_channels % kept[0]
 
 
 @pytest.mark.parametrize("relu", [False, True])
 def test_numbers_that_are_none_stay_so_and_all_others_round_as_in_pytorch(relu: bool) -> None:
     """Every bfloat16 plus a number that lies between two of them."""
     every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.bfloat16)
-    into, y = every.clone(), torch.full_like(every, 2**-9)
-    kernels.add_(into.view(1, 1, -1, 1, 1), y.view(1, -1, 1), 1.0, relu=relu)
-    total = every + y
+    shape = (1, 16, 16, 256)
+    add, y = (Value(x.view(shape), 1) for x in (every, torch.full_like(every, 2**-9)))
+    total = every + 2**-9
+    found = summed(Residual(add, relu, False), y).data.flatten()
     expected = total.relu() if relu else total
-    torch.testing.assert_close(into, expected, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.usefixtures("passes")
@@ -452,8 +489,9 @@ def test_a_pass_of_gates_is_what_their_layers_make_of_the_mean(data: st.DataObje
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_compiled_pass_is_what_its_source_says(dtype: torch.dtype) -> None:
     """Python runs the same loops, a number at a time."""
-    into, y = torch.randn(1, 2, 3, 1, 2).to(dtype), torch.randn(1, 3, 2).to(dtype)
+    into, y = torch.randn(1, 1, 3, 2).to(dtype), torch.randn(1, 1, 3, 2).to(dtype)
     read = into.clone()
-    kernels._add.py_func(array_of(read), array_of(y), 1.0, True, 0, 3)
-    kernels.add_(into, y, 1.0, relu=True)
-    torch.testing.assert_close(into, read)
+    add_up.py_func(array_of(y)[0, 0], 1.0, True, array_of(read)[0, 0][:, None])
+    torch.testing.assert_close(
+        summed(Residual(Value(into, 1), True, False), Value(y, 1)).data, read
+    )

@@ -15,10 +15,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from .gates import ClipGates, Route
 from .graph import Call, Cat, Conv, Frames, Pool, Program, Step
-from .kernels import add_
 from .layer import DENSE, Layer
 from .maxima import maxima
-from .values import Residual, Value, frames, has_factor, side_by_side
+from .sums import summed
+from .values import Residual, Value, frames, side_by_side
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class ClipRun:
             residual = Residual(add, step.relu, may_write=step.residual in free)
         y, is_added = layer(x, route, residual, may_write=step.source in free)
         self.macs, layer.macs = self.macs + layer.macs, 0
-        return y if residual is None or is_added else _sum(residual, y)
+        return y if residual is None or is_added else summed(residual, y)
 
     def _route(self, layer: Layer, source: str, x: Value) -> Route:
         if layer.dynamic is None:
@@ -190,22 +190,3 @@ def _wrapped(result: Any) -> Any:
     frames_first = result if is_folded else result[0].transpose(0, 1)
     data = frames_first.permute(0, 2, 3, 1).contiguous()
     return Value(data, len(data), is_view=True, is_folded=is_folded)
-
-
-def _sum(residual: Residual, y: Value) -> Value:
-    """Add lazily: what is copied in `y` is added to each of its places."""
-    add = residual.value
-    repeats = min(add.repeats, y.repeats)
-    total = add.all_channels().repeated(repeats)
-    if total.data is add.data and (add.is_view or not residual.may_write):
-        total = replace(total, data=total.data.clone(), is_view=False)
-    num_rows, height, width, num_channels = total.data.shape
-    if has_factor(y) or num_channels % y.data.shape[3]:
-        y = y.all_channels()
-    if num_rows * repeats != len(y.data) * y.repeats:
-        y = y.repeated(repeats)
-    # one pass, in which a copy is read from its original
-    computed = y.data.shape[3]
-    places = total.data.view(len(y.data), -1, height * width, num_channels // computed, computed)
-    add_(places, y.data.flatten(1, 2), y.scale / total.scale, relu=residual.relu)
-    return total

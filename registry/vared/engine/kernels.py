@@ -8,7 +8,7 @@ Shape legend: as in `values`; R rows of data.
 
 from __future__ import annotations
 
-from ctypes import Structure, byref, c_double, c_int64
+from ctypes import Structure, byref, c_int64
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,6 @@ from torch import Tensor
 from ..compiled import Array, compiled, pointer
 from ..team import TeamPass, share_of, team_size
 from .numbers import array_of, float_of, like, number_type
-from .packed import rectify
 from .planes import NUM_COLOURS
 
 NARROW = 8
@@ -41,16 +40,6 @@ class _Clip(Structure):
     )
 
 
-class _Sum(Structure):
-    """What a pass of `add_` is told: where both maps lie, sizes, and how to add."""
-
-    _fields_ = (
-        *((name, c_int64) for name in ("into", "y", "relu")),
-        *((name, c_int64) for name in ("rows", "times", "pixels", "groups", "channels")),
-        ("factor", c_double),
-    )
-
-
 def is_compiled(x: Tensor) -> bool:
     """Return whether the compiled passes are for such a tensor."""
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
@@ -68,25 +57,6 @@ def channels_last(x_TCHW: Tensor, dtype: torch.dtype) -> Tensor:
     told = _Clip(x_TCHW.data_ptr(), y.data_ptr(), *sizes)
     _clip_pass(dtype)(byref(told), team_size(y.numel()))
     return y
-
-
-def add_(into: Tensor, y: Tensor, factor: float, *, relu: bool) -> None:
-    """Add a map to every place that it stands for, in place.
-
-    Args:
-        into: (R, places of a frame, pixels, places of a channel, C'); contiguous as a rule.
-        y: (R, pixels, C').
-        factor: What `y` is multiplied by.
-        relu: ReLU after that.
-    """
-    if is_compiled(into) and into.is_contiguous():
-        read = y.contiguous()  # as it is already, but the pass would not notice
-        told = _Sum(into.data_ptr(), read.data_ptr(), relu, *into.shape, factor)
-        _add_pass(into.dtype)(byref(told), team_size(into.numel()))
-        return
-    into.add_(y[:, None, :, None], alpha=factor)
-    if relu:
-        rectify(into)
 
 
 def frame_sums(data: Tensor, stride: int) -> Array:
@@ -127,42 +97,6 @@ def _interleave(red: Any, green: Any, blue: Any, y: Any, num_pixels: int) -> Non
         y[3 * n] = like(red[n], y[0])
         y[3 * n + 1] = like(green[n], y[0])
         y[3 * n + 2] = like(blue[n], y[0])
-
-
-@cache
-def _add_pass(dtype: torch.dtype) -> TeamPass:
-    number, layout = number_type(dtype), np.dtype(_Sum)
-
-    def add_pass(address: Any) -> None:
-        told = carray(address, (1,), layout)[0]
-        rows, pixels, channels = told.rows, told.pixels, told.channels
-        into = carray(pointer(told.into), (rows, told.times, pixels, told.groups, channels), number)
-        y = carray(pointer(told.y), (rows, pixels, channels), number)
-        first, end = share_of(rows * pixels)
-        _add(into, y, told.factor, told.relu != 0, first, end)
-
-    return TeamPass(add_pass)
-
-
-@compiled
-def _add(into: Any, y: Any, factor: float, relu: bool, first: int, end: int) -> None:
-    """Add the pixels from `first` to `end`, counted over all rows."""
-    rows, times, pixels, groups, _ = into.shape
-    scale = np.float32(factor)
-    least = np.float32(0) if relu else np.float32(-np.inf)
-    for row in range(rows):
-        start = max(first - row * pixels, 0)
-        stop = max(min(end - row * pixels, pixels), start)
-        y_row = y[row, start:stop]
-        for time in range(times):
-            into_row = into[row, time, start:stop]
-            for pixel in range(len(y_row)):
-                read = y_row[pixel]
-                for group in range(groups):
-                    written = into_row[pixel, group]
-                    for c in range(len(read)):
-                        total = float_of(written[c]) + scale * float_of(read[c])
-                        written[c] = like(least if total < least else total, written[c])
 
 
 @compiled
