@@ -34,6 +34,8 @@ from .kernels import sum_frame
 from .numbers import number_type
 
 _PARTS = 11
+APART = 32
+"""Numbers between what one thread writes and what the next does: two lines of a cache."""
 
 
 class _Told(Structure):
@@ -102,7 +104,7 @@ class GatePass:
         self._team_size = team_size(math.prod(shape) // stride**2)
         norm = (gates.norm_weight, gates.norm_bias)
         weights = (gates.squeeze, gates.squeeze_bias, *norm, gates.weight, gates.bias)
-        seen = self._team_size * num_seen
+        seen = self._team_size * (num_seen + APART)
         room = [np.zeros(n, np.float32) for n in (seen, seen, num_hidden, num_branches)]
         parts: list[Array] = [part.ravel() for part in [shares, *weights, *room]]
         self._numbers = np.concatenate(parts)
@@ -186,8 +188,8 @@ def _gate_pass(dtype: torch.dtype) -> TeamPass:
         # parts: shares, weights in their order, each thread's room for the sum of a frame and for
         # its share of the mean, hidden, u
         thread, threads = thread_number(), num_threads()
-        totals = _part(numbers, starts, 7).reshape(-1, num_seen)
-        means = _part(numbers, starts, 8).reshape(-1, num_seen)
+        totals = _part(numbers, starts, 7).reshape(-1, num_seen + APART)
+        means = _part(numbers, starts, 8).reshape(-1, num_seen + APART)
         shares = _part(numbers, starts, 0)
         _average(data, told.scale, told.stride, shares, totals[thread], means[thread])
         wait_for_all()
@@ -206,7 +208,7 @@ def _gate_pass(dtype: torch.dtype) -> TeamPass:
             weight=_part(numbers, starts, 5).reshape(len(u), len(hidden)),
             bias=_part(numbers, starts, 6),
         )
-        _excite(means[0], gates, hidden, u)
+        _excite(means[0, :num_seen], gates, hidden, u)
         live = carray(pointer(told.live), (len(u),), np.int8)
         for s in range(len(u)):
             live[s] = u[s] > 0
