@@ -44,6 +44,7 @@ class ClipRun:
         layers: Its convolutions, by the value they make.
         gates: Of its layers, by the value that they see.
         router: How they come to their routes.
+        read_whole: Values that some layer reads all channels of.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class ClipRun:
         layers: Mapping[str, Layer],
         gates: Mapping[str, ClipGates],
         router: Router,
+        read_whole: frozenset[str],
     ) -> None:
         self.program = program
         self.layers = layers
         self.gates = gates
         self.router = router
+        self.read_whole = read_whole
         self.macs = 0
         self.routes: dict[int, Route] = {}
         self._values: dict[str, Any] = {}
@@ -93,7 +96,9 @@ class ClipRun:
             residual = Residual(add, step.relu, may_write=step.residual in free)
         y, is_added = layer(x, route, residual, may_write=step.source in free)
         self.macs, layer.macs = self.macs + layer.macs, 0
-        return y if residual is None or is_added else summed(residual, y)
+        if residual is None or is_added:
+            return y
+        return summed(residual, y, keeps_copies=step.output not in self.read_whole)
 
     def _route(self, layer: Layer, source: str, x: Value) -> Route:
         if layer.dynamic is None:

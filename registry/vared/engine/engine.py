@@ -99,6 +99,9 @@ class Engine(nn.Module):
         convs = [step for step in self.program.steps if isinstance(step, Conv)]
         self.layers = {step.output: Layer(step, dtype) for step in convs}
         self.gates = _gates(convs)
+        self.read_whole = frozenset(
+            step.source for step in convs if not self.layers[step.output].reads_copies
+        )
 
     @property
     def backbone(self) -> nn.Module:
@@ -115,7 +118,8 @@ class Engine(nn.Module):
         for index, clip in enumerate(clips):
             frames_first = clip.transpose(0, 1) if is_3d else clip
             data = channels_last(frames_first, self.dtype)
-            run = ClipRun(self.program, self.layers, self.gates, self._router(index))
+            router = self._router(index)
+            run = ClipRun(self.program, self.layers, self.gates, router, self.read_whole)
             outputs.append(run(Value(data, len(data), is_view=True, is_folded=not is_3d)))
             self.executed.append(run.macs)
             self.routes.append(run.routes)

@@ -86,6 +86,11 @@ class Layer:
             return False
         return self.dynamic is None or self.rebuilder.only_copies
 
+    @property
+    def reads_copies(self) -> bool:
+        """Whether it can read channels that are copies as what they are copies of."""
+        return self.shift is None and self.filters.groups == 1
+
     def route(self, channel: int, time: int) -> Route:
         """Return a route with one branch an axis, weighing one; an axis may offer fewer."""
         return hard_route(self.num_branches, channel, time)
@@ -269,7 +274,7 @@ class Layer:
 
     def _readable(self, x: Value, route: Route, filters: Filters, step: int) -> Value:
         """Write down what this layer cannot read lazily."""
-        if self.shift is not None or filters.groups > 1:
+        if not self.reads_copies:
             x = x.all_channels()
         copies_frames = self.copies_frames or route.time[0] == 1
         if self.shift is not None:

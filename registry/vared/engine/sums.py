@@ -48,15 +48,18 @@ class _Sum(Structure):
     )
 
 
-def summed(residual: Residual, y: Value) -> Value:
-    """Add what came past a block to what came through it.
+def summed(residual: Residual, y: Value, *, keeps_copies: bool = True) -> Value:
+    """Add what came past a block to what came through it, reading copies from their originals.
 
-    A copy is read from its original. What both maps copy alike is not written down here either.
+    Args:
+        residual: What came past it.
+        y: What came through it.
+        keeps_copies: Leave channels that both copy alike to be told from what they are copies of.
     """
     add, y = _readable(residual.value), _readable(y)
     repeats = min(add.repeats, y.repeats)
-    are_alike = add.data.shape[3] == y.data.shape[3]
-    channels = add.data.shape[3] if are_alike else add.num_channels
+    copies = add.copies if keeps_copies and add.data.shape[3] == y.data.shape[3] else None
+    channels = add.num_channels if copies is None else copies.num_computed
     rows = -(-add.num_frames // repeats)
     shape = (rows, *add.data.shape[1:3], channels)
     factor = y.scale / add.scale
@@ -68,7 +71,6 @@ def summed(residual: Residual, y: Value) -> Value:
         maps = [_written(part, repeats, channels) for part in (add, y)]
         into = torch.add(maps[0], maps[1], alpha=factor)
         into = rectify(into) if residual.relu else into
-    copies = add.copies if are_alike else None
     return replace(add, data=into, repeats=repeats, copies=copies, is_view=False)
 
 
