@@ -40,11 +40,13 @@ from registry.vared.settings import VaRedSettings
 NUM_ROUTES, NUM_WARM = 3, 2
 ENGINE = "registry.vared.engine"
 PARTS = {
-    "convolutions": f"{ENGINE}.layer.Layer._convolved",
+    "convolutions": f"{ENGINE}.packed._Fused.__call__",
+    "stems": f"{ENGINE}.planes.Planes.__call__",
     "gates": f"{ENGINE}.clip.ClipRun._decide",
     "sums": f"{ENGINE}.clip.summed",
     "pools": f"{ENGINE}.clip.maxima",
     "shifts": f"{ENGINE}.ways.shifted",
+    "shifts in place": f"{ENGINE}.shift._shift",
     "clips": f"{ENGINE}.engine.channels_last",
 }
 TOTAL = "all"

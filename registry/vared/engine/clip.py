@@ -95,7 +95,7 @@ class ClipRun:
             add = self._value(step.residual)
             residual = Residual(add, step.relu, may_write=step.residual in free)
         y, is_added = layer(x, route, residual, may_write=step.source in free)
-        self.macs, layer.macs = self.macs + layer.macs, 0
+        self.macs += layer.macs
         if residual is None or is_added:
             return y
         return summed(residual, y, keeps_copies=step.output not in self.read_whole)

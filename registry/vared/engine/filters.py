@@ -73,8 +73,6 @@ class Filters:
         if self.in_time_alone:
             self.weight = self.weight[..., 0]
         self.time = (conv.padding[0], conv.dilation[0]) if self.in_time else (0, 1)
-        self.macs = 0
-        """Multiply-adds since it was last set, from the shapes that were really passed."""
         self._variants: dict[tuple[Any, ...], Packed] = {}
         self._moves: dict[tuple[int, int] | None, Moves] = {}
 
@@ -102,57 +100,59 @@ class Filters:
         return dilation == 1 and padding < self.weight.shape[2] and num_frames % repeats == 0
 
     def ready(
-        self, x_THWC: Tensor, cut: Cut, *, step: int = 1, repeats: int = 1, adds: bool = False
-    ) -> Convolve:
-        """Return what convolves maps of a shape.
+        self, x_THWC: Tensor, cut: Cut, ending: Ending, *, step: int = 1, repeats: int = 1
+    ) -> tuple[Convolve, int]:
+        """Return what convolves maps of a shape, and its multiply-adds.
 
         Args:
             x_THWC: One of them: computed channels of the input, frames selected where it works in
                 space alone.
             cut: What to compute; the output's channels are `kept`, or all where copies are written.
+            ending: What to do with the output.
             step: Times the stride in time, where it works in time.
             repeats: Frames that each frame of the input stands for, where it works in time.
-            adds: Whether a sum is inside.
         """
         stride = step * self.time_stride
         if self.in_time and repeats > 1:
-            return self._over_groups(x_THWC, cut, stride, repeats, adds=adds)
+            return self._over_groups(x_THWC, cut, ending, stride, repeats)
         time = (stride, self.time[0]) if self.in_time else None
-        return self._at_once(x_THWC, self._variant(cut), time, adds=adds)
+        return self._at_once(x_THWC, self._variant(cut), ending, time)
 
     def _over_groups(
-        self, x_THWC: Tensor, cut: Cut, stride: int, repeats: int, *, adds: bool
-    ) -> Convolve:
+        self, x_THWC: Tensor, cut: Cut, ending: Ending, stride: int, repeats: int
+    ) -> tuple[Convolve, int]:
         """Return what convolves in time over frames that stand for equal ones: see `taps`."""
         found = parts(self.weight.shape[2], self.time[0], stride, repeats, len(x_THWC))
         apart, is_whole = group_stride(stride, repeats), len(found) == 1 and not found[0].padding
+        inside = ending
+        if not is_whole:
+            inside = replace(ending, relu=ending.relu and not ending.adds, adds=False)
         convolved = [
             self._at_once(
-                x_THWC[part.rows],
-                self._variant(cut, part.taps),
-                (apart, part.padding),
-                adds=adds and is_whole,
+                x_THWC[part.rows], self._variant(cut, part.taps), inside, (apart, part.padding)
             )
             for part in found
         ]
-        return convolved[0] if is_whole else partial(_by_parts, found, convolved)
+        if is_whole:
+            return convolved[0]
+        convolve = partial(_by_parts, found, [convolve for convolve, _ in convolved], ending)
+        return convolve, sum(macs for _, macs in convolved)
 
     def _at_once(
-        self, x_THWC: Tensor, variant: Packed, time: tuple[int, int] | None, *, adds: bool
-    ) -> Convolve:
+        self,
+        x_THWC: Tensor,
+        variant: tuple[Packed, int],
+        ending: Ending,
+        time: tuple[int, int] | None,
+    ) -> tuple[Convolve, int]:
         """Return what convolves with a stride and padding in time; None: in space alone."""
         moves = self._moves.get(time)
         if moves is None:
             moves = self._moves[time] = self._moving(time)
-        if self.in_time_alone:
-            convolve = variant.ready(_as_lines(x_THWC), moves, adds=adds)
-            return partial(self._counted, partial(_by_lines, convolve), variant.reads)
-        return partial(self._counted, variant.ready(x_THWC, moves, adds=adds), variant.reads)
-
-    def _counted(self, convolve: Convolve, reads: int, x_THWC: Tensor, ending: Ending) -> Tensor:
-        y = convolve(x_THWC, ending)
-        self.macs += y.numel() * reads
-        return y
+        packed, to_blend = variant
+        x = _as_lines(x_THWC) if self.in_time_alone else x_THWC
+        convolve, macs = packed.ready(x, moves, ending)
+        return partial(_by_lines, convolve) if self.in_time_alone else convolve, macs + to_blend
 
     def _moving(self, time: tuple[int, int] | None) -> Moves:
         if time is None:
@@ -166,7 +166,8 @@ class Filters:
             self.groups,
         )
 
-    def _variant(self, cut: Cut, taps: Taps | None = None) -> Packed:
+    def _variant(self, cut: Cut, taps: Taps | None = None) -> tuple[Packed, int]:
+        """Return filters, and the multiply-adds that it takes to make them for this call alone."""
         key = (*cut.key, taps)
         variant = self._variants.get(key)
         if variant is None:
@@ -179,10 +180,7 @@ class Filters:
                 weight = _fold_taps(weight, taps)
             dtype = self.weight.dtype
             variant = self._variants[key] = Packed(weight.to(dtype), bias.to(dtype))
-        if cut.blend is not None:
-            variant, macs = variant.blended(cut.blend)
-            self.macs += macs
-        return variant
+        return (variant, 0) if cut.blend is None else variant.blended(cut.blend)
 
 
 def _as_lines(x_THWC: Tensor) -> Tensor:
@@ -191,36 +189,32 @@ def _as_lines(x_THWC: Tensor) -> Tensor:
     return x_THWC.view(1, num_frames, height * width, channels)
 
 
-def _by_lines(convolve: Convolve, x_THWC: Tensor, ending: Ending) -> Tensor:
+def _by_lines(convolve: Convolve, x_THWC: Tensor, add: Tensor | None) -> Tensor:
     """Convolve a clip as `_as_lines`."""
-    if ending.add is not None:
-        ending = replace(ending, add=_as_lines(ending.add))
-    y = convolve(_as_lines(x_THWC), ending)
+    y = convolve(_as_lines(x_THWC), None if add is None else _as_lines(add))
     return y.view(-1, *x_THWC.shape[1:3], y.shape[3])
 
 
 def _by_parts(
-    found: Sequence[Part], convolved: Sequence[Convolve], x_THWC: Tensor, ending: Ending
+    found: Sequence[Part],
+    convolved: Sequence[Convolve],
+    ending: Ending,
+    x_THWC: Tensor,
+    add: Tensor | None,
 ) -> Tensor:
     """Convolve each part of a clip by itself, and put all in order."""
-    inside = replace(ending, relu=ending.relu and ending.add is None, add=None)
     outputs = [
-        convolve(x_THWC[part.rows], inside)[part.made]
+        convolve(x_THWC[part.rows], None)[part.made]
         for part, convolve in zip(found, convolved, strict=True)
     ]
-    return _interleaved(found, outputs, ending)
-
-
-def _interleaved(found: Sequence[Part], outputs: Sequence[Tensor], ending: Ending) -> Tensor:
-    """All outputs in the order of their frames."""
     y = outputs[0].new_empty(sum(map(len, outputs)), *outputs[0].shape[1:])
     for part, output in zip(found, outputs, strict=True):
         into = y[part.outputs]
-        if ending.add is None:
+        if add is None:
             into.copy_(output)
         else:
-            torch.add(output, ending.add[part.outputs], out=into)
-    return rectify(y) if ending.relu and ending.add is not None else y
+            torch.add(output, add[part.outputs], out=into)
+    return rectify(y) if ending.relu and add is not None else y
 
 
 def _folded(conv: Any, norm: nn.Module | None) -> tuple[Tensor, Tensor]:

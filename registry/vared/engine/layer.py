@@ -56,7 +56,7 @@ class Layer:
         self.unfolded = self.filters
         self.dynamic = step.layer
         self.macs = 0
-        """Multiply-adds of convolutions and rebuilding since it was last set."""
+        """Multiply-adds of convolution and rebuilding of its last run, from the shapes passed."""
         self.kept = [conv.out_channels]
         """Output channels that each branch computes."""
         self.steps: tuple[int, ...] = (1,)
@@ -117,9 +117,24 @@ class Layer:
         key = known_by(x, route, residual, may_write=may_write)
         way = self._ways.get(key)
         if way is not None:
-            return self._along(way, x, residual)
+            self.macs = way.macs
+            return way(x, residual), way.adds
+        self.macs = 0
         if self.dynamic is not None and self.rebuilds_before and not route.is_plain:
             return self._normalised_last(x, route), False
+        y, adds, way = self._normalised_first(x, route, residual, may_write=may_write)
+        if key is not None and way is not None:
+            self._ways[key] = way
+        return y, adds
+
+    def _normalised_first(
+        self, x: Value, route: Route, residual: Residual | None, *, may_write: bool
+    ) -> tuple[Value, bool, Way | None]:
+        """Run the layer, normalisation folded in where it can be.
+
+        Returns:
+            What `__call__` does, and the way, where it came down to one convolution.
+        """
         kept, step = self._computes(route)
         given, x = x, self._readable(x, route, self.filters, step)
         may_write = may_write and not x.is_view
@@ -131,29 +146,21 @@ class Layer:
             route, blend = self._blend_ahead(x, route, may_write=may_write)
         reads, repeats = self._reader(x, step, self.filters)
         read = data = reads(x)
-        ending, scale, adds = Ending(relu=self.rectifies, scale=x.scale), x.scale, False
+        ending, scale, add = Ending(relu=self.rectifies, scale=x.scale), x.scale, None
         if residual is not None and self._can_add(residual.value, x, route, repeats):
             data, ending = self._with_sum(residual, x, route, data, may_write=may_write)
-            scale, adds = residual.value.scale, True
+            scale, add = residual.value.scale, residual.value.data
         cut = Cut(kept, x.copies, written, blend)
-        convolve = self._ready(self.filters, data, x, step, cut, adds=adds)
-        z = self._convolved(self.filters, convolve, data, ending)
+        convolve = self._ready(self.filters, data, x, step, cut, ending)
+        z = convolve(data, add)
         num_frames = self.filters.output_frames(x.num_frames)
         y = Value(z, num_frames, repeats, scale=scale, is_folded=x.is_folded)
         y = self._finish(y, normalised=self.folds, activated=self.rectifies)
-        y = y if adds else self._rebuilt(y, route)
-        if key is not None and x is given and data is read and y.data is z:
-            self._ways[key] = Way.of(y, reads, convolve, ending, adds=adds)
-        return y, adds
-
-    def _along(self, way: Way, x: Value, residual: Residual | None) -> tuple[Value, bool]:
-        """Run the layer as it ran before."""
-        ending = way.ending
-        if way.adds:
-            assert residual is not None
-            ending = replace(ending, add=residual.value.data)
-        z = self._convolved(self.filters, way.convolve, way.reads(x), ending)
-        return way.made(z), way.adds
+        y = y if ending.adds else self._rebuilt(y, route)
+        way = None
+        if x is given and data is read and y.data is z:
+            way = Way.to(y, reads, convolve, adds=ending.adds, macs=self.macs)
+        return y, ending.adds, way
 
     def _normalised_last(self, x: Value, route: Route) -> Value:
         """Run the layer where channels are rebuilt before each has a normalisation of its own."""
@@ -161,8 +168,7 @@ class Layer:
         x = self._readable(x, route, self.unfolded, step)
         reads, repeats = self._reader(x, step, self.unfolded)
         data, cut = reads(x), Cut(kept, x.copies)
-        convolve = self._ready(self.unfolded, data, x, step, cut, adds=False)
-        z = self._convolved(self.unfolded, convolve, data, Ending(scale=x.scale))
+        z = self._ready(self.unfolded, data, x, step, cut, Ending(scale=x.scale))(data, None)
         num_frames = self.unfolded.output_frames(x.num_frames)
         y = Value(z, num_frames, repeats, scale=x.scale, is_folded=x.is_folded)
         return self._finish(self._rebuilt(y, route), normalised=self.norm is None, activated=False)
@@ -172,22 +178,15 @@ class Layer:
         return self.kept[route.live_channel[0]], self.steps[route.live_time[0]]
 
     def _ready(
-        self, filters: Filters, data: Tensor, x: Value, step: int, cut: Cut, *, adds: bool
+        self, filters: Filters, data: Tensor, x: Value, step: int, cut: Cut, ending: Ending
     ) -> Convolve:
-        """Return what convolves such data as were read of such an input."""
-        if filters.in_time:
-            return filters.ready(data, cut, step=step, repeats=x.repeats, adds=adds)
-        convolve = filters.ready(data, cut, adds=adds)
+        """Return what convolves such data as were read of such an input; count that."""
+        groups = {"step": step, "repeats": x.repeats} if filters.in_time else {}
+        convolve, macs = filters.ready(data, cut, ending, **groups)
+        self.macs += macs
         if self.shift is None or not shifts_in_place(x, step):
             return convolve
         return partial(convolved_shifted, convolve, self.shift.shift_div)
-
-    def _convolved(
-        self, filters: Filters, convolve: Convolve, data: Tensor, ending: Ending
-    ) -> Tensor:
-        z = convolve(data, ending)
-        self.macs, filters.macs = self.macs + filters.macs, 0
-        return z
 
     def _rebuilt(self, y: Value, route: Route) -> Value:
         if self.dynamic is None or route.is_plain:
@@ -254,7 +253,7 @@ class Layer:
             data = torch.mul(data, x.scale / scale, out=data if may_write else None)
             self.macs += data.numel()
         may_replace = residual.may_write and not add.is_view
-        return data, Ending(residual.relu, add.data, may_replace, scale)
+        return data, Ending(residual.relu, True, may_replace, scale)
 
     def _weight(self, route: Route) -> float:
         return 1.0 if route.is_plain else self.rebuilder.weight(route)

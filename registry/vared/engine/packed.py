@@ -5,6 +5,7 @@ Shape legend: as in `values`; O output channels, I input channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -72,26 +73,29 @@ class Ending:
 
     Args:
         relu: Apply ReLU at the end.
-        add: Add this, of the output's shape (T, H, W, O), before that.
-        may_write: The output may take the place of `add` in memory.
+        adds: Add a map of the output's shape before that.
+        may_write: The output may take that map's place in memory.
         scale: What the input is to be multiplied by; the output is left divided by it.
     """
 
     relu: bool = False
-    add: Tensor | None = None
+    adds: bool = False
     may_write: bool = False
     scale: float = 1.0
 
 
-Convolve = Callable[[Tensor, Ending], Tensor]
-"""From computed channels of frames, (T, H, W, C'), to the output, (T, H, W, O); contiguous both."""
+Convolve = Callable[[Tensor, Tensor | None], Tensor]
+"""From computed channels of frames, (T, H, W, C'), and what is added to their output, to that.
+
+The output is (T, H, W, O), as is what is added, None where nothing is; contiguous all of them.
+"""
 _Shape = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
 """Padding, stride, dilation and groups."""
 
 
 @dataclass(frozen=True)
-class _Fused:
-    """A convolution of oneDNN's, ready for one shape of input.
+class _Filters:
+    """Filters as oneDNN's convolutions read them.
 
     Args:
         weight: In oneDNN's layout.
@@ -105,30 +109,44 @@ class _Fused:
     columns: Columns
     shape: _Shape
 
-    def __call__(self, x_THWC: Tensor, ending: Ending) -> Tensor:
+
+class _Fused:
+    """A convolution of oneDNN's, ready for one shape of input.
+
+    Args:
+        filters: In oneDNN's layout.
+        ending: What it does with its output.
+    """
+
+    def __init__(self, filters: _Filters, ending: Ending) -> None:
+        self.columns, self.shape, self.weight = filters.columns, filters.shape, filters.weight
+        self.bias = _scaled(filters.bias, ending)
+        self.in_time = len(self.shape[0]) == 3
+        self.ending = ending
+        self.relu = "relu" if ending.relu else "none"
+
+    def __call__(self, x_THWC: Tensor, add: Tensor | None) -> Tensor:
         """Convolve: see `Convolve`."""
-        in_time = len(self.shape[0]) == 3
-        bias = _scaled(self.bias, ending)
-        x = _channels_first(_side_by_side(x_THWC, self.columns.inputs), in_time)
-        if ending.add is None:
-            relu = "relu" if ending.relu else "none"
+        x = _channels_first(_side_by_side(x_THWC, self.columns.inputs), self.in_time)
+        if add is None:
             y = torch.ops.mkldnn._convolution_pointwise(
-                x, self.weight, bias, *self.shape, relu, [], ""
+                x, self.weight, self.bias, *self.shape, self.relu, [], ""
             )
         else:
-            y = self._added(x, bias, _channels_first(ending.add, in_time), ending)
-        y_THWC = _channels_last(y, in_time)
+            y = self._added(x, _channels_first(add, self.in_time))
+        y_THWC = _channels_last(y, self.in_time)
         if self.columns.outputs == 1:
             return y_THWC
         num_frames, height, width, _ = y_THWC.shape
         return y_THWC.view(num_frames, height, width * self.columns.outputs, -1)
 
-    def _added(self, x: Tensor, bias: Tensor, add: Tensor, ending: Ending) -> Tensor:
+    def _added(self, x: Tensor, add: Tensor) -> Tensor:
         pointwise, maps = torch.ops.mkldnn._convolution_pointwise, (x, add)
-        if ending.may_write:
+        if self.ending.may_write:
             pointwise, maps = torch.ops.mkldnn._convolution_pointwise_, (add, x)
-        relu = "relu" if ending.relu else None
-        y: Tensor = pointwise(*maps, self.weight, bias, *self.shape, "add", None, relu, [], None)
+        relu = "relu" if self.ending.relu else None
+        how: tuple[Any, ...] = (*self.shape, "add", None, relu, [], None)
+        y: Tensor = pointwise(*maps, self.weight, self.bias, *how)
         return y
 
 
@@ -146,30 +164,41 @@ class Packed:
         self.weight = _channels_last_weight(weight)
         self.is_for_once = is_for_once
         self.bias = bias
-        self.reads = weight[0].numel()
-        """Numbers that each output is made of."""
         self._may_read_planes = may_read_planes(self.weight)
-        self._ready: dict[tuple[Moves, torch.Size, bool], Convolve] = {}
-        self._packed: dict[tuple[Moves, torch.Size, Columns], _Fused] = {}
+        self._ready: dict[tuple[Moves, torch.Size, Ending], tuple[Convolve, int]] = {}
+        self._packed: dict[tuple[Moves, torch.Size, Columns], _Filters] = {}
 
-    def ready(self, x_THWC: Tensor, moves: Moves, *, adds: bool) -> Convolve:
-        """Return what convolves maps of a shape, with a sum inside or without."""
-        key = (moves, x_THWC.shape, adds)
+    def ready(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> tuple[Convolve, int]:
+        """Return what convolves maps of a shape, and its multiply-adds."""
+        key = (moves, x_THWC.shape, ending)
         ready = self._ready.get(key)
         if ready is None:
-            ready = self._ready[key] = self._make_ready(x_THWC, moves, adds=adds)
+            convolve = self._make_ready(x_THWC, moves, ending)
+            ready = self._ready[key] = convolve, self._macs(x_THWC.shape, moves)
         return ready
 
-    def _make_ready(self, x_THWC: Tensor, moves: Moves, *, adds: bool) -> Convolve:
-        may_read = self._may_read_planes and not adds and moves.is_plain
+    def _macs(self, shape: torch.Size, moves: Moves) -> int:
+        sizes = shape[:3] if moves.in_time else shape[1:3]
+        rows = 1 if moves.in_time else shape[0]
+        how = zip(moves.stride, moves.padding, moves.dilation, strict=True)
+        outputs = [
+            (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+            for size, taps, (stride, padding, dilation) in zip(
+                sizes, self.weight.shape[2:], how, strict=True
+            )
+        ]
+        return rows * math.prod(outputs) * self.weight.numel()
+
+    def _make_ready(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Convolve:
+        may_read = self._may_read_planes and not ending.adds and moves.is_plain
         if may_read and moves_over_planes(x_THWC.dtype, moves.stride):
             planes = Planes(self.weight, x_THWC.shape, moves.stride, moves.padding)
-            return partial(self._by_planes, planes)
+            return partial(_by_planes, planes, _scaled(self.bias, ending), ending.relu)
         if _packs(x_THWC):
-            return self._fused(x_THWC, moves, adds=adds)
-        return partial(self._plain, moves)
+            return _Fused(self._for_onednn(x_THWC, moves, adds=ending.adds), ending)
+        return partial(self._plain, moves, ending)
 
-    def _plain(self, moves: Moves, x_THWC: Tensor, ending: Ending) -> Tensor:
+    def _plain(self, moves: Moves, ending: Ending, x_THWC: Tensor, add: Tensor | None) -> Tensor:
         """Convolve as PyTorch does."""
         bias = _scaled(self.bias, ending)
         x = _channels_first(x_THWC, moves.in_time)
@@ -178,10 +207,10 @@ class Packed:
             x, self.weight, bias, moves.stride, moves.padding, moves.dilation, moves.groups
         )
         y_THWC = _channels_last(y, moves.in_time)
-        if ending.add is not None and ending.may_write:
-            y_THWC = ending.add.add_(y_THWC)
-        elif ending.add is not None:
-            y_THWC += ending.add
+        if add is not None and ending.may_write:
+            y_THWC = add.add_(y_THWC)
+        elif add is not None:
+            y_THWC += add
         return rectify(y_THWC) if ending.relu else y_THWC
 
     def blended(self, blend: Blend) -> tuple[Packed, int]:
@@ -190,14 +219,10 @@ class Packed:
         blend(bias)
         return Packed(weight, bias, is_for_once=True), blend(weight)
 
-    def _by_planes(self, planes: Planes, x_THWC: Tensor, ending: Ending) -> Tensor:
-        return planes(x_THWC, _scaled(self.bias, ending), relu=ending.relu)
-
-    def _fused(self, x_THWC: Tensor, moves: Moves, *, adds: bool) -> _Fused:
-        """Return oneDNN's convolution, with sum and ReLU inside."""
+    def _for_onednn(self, x_THWC: Tensor, moves: Moves, *, adds: bool) -> _Filters:
         if self.is_for_once:
             shape = (moves.padding, moves.stride, moves.dilation, moves.groups)
-            return _Fused(self.weight, self.bias, SINGLE, shape)
+            return _Filters(self.weight, self.bias, SINGLE, shape)
         row = Row(x_THWC.shape[2], self.weight.shape[-1], moves.stride[-1], moves.padding[-1])
         columns = SINGLE
         if not adds and moves.groups == 1 and moves.dilation[-1] == 1:
@@ -207,7 +232,7 @@ class Packed:
             self._packed[key] = self._pack(x_THWC, moves, row, columns)
         return self._packed[key]
 
-    def _pack(self, x_THWC: Tensor, moves: Moves, row: Row, columns: Columns) -> _Fused:
+    def _pack(self, x_THWC: Tensor, moves: Moves, row: Row, columns: Columns) -> _Filters:
         weight, padding, stride = self.weight, moves.padding, moves.stride
         if columns != SINGLE:
             weight = _channels_last_weight(widened(weight, row, columns))
@@ -217,7 +242,13 @@ class Packed:
         shape = (padding, stride, moves.dilation, moves.groups)
         x = _channels_first(_side_by_side(x_THWC, columns.inputs), moves.in_time)
         weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
-        return _Fused(weight, self.bias.repeat(columns.outputs), columns, shape)
+        return _Filters(weight, self.bias.repeat(columns.outputs), columns, shape)
+
+
+def _by_planes(
+    planes: Planes, bias: Tensor, relu: bool, x_THWC: Tensor, _: Tensor | None
+) -> Tensor:
+    return planes(x_THWC, bias, relu=relu)
 
 
 def _scaled(bias: Tensor, ending: Ending) -> Tensor:

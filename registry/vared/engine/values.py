@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +57,9 @@ class Copies:
         return self.factor is None or bool((self.factor >= 0).all())
 
 
+_KINDS: dict[tuple[Any, ...], int] = {}
+
+
 @dataclass(frozen=True)
 class Value:
     """A feature map.
@@ -77,6 +81,22 @@ class Value:
     scale: float = 1.0
     is_view: bool = False
     is_folded: bool = False
+
+    @cached_property
+    def kind(self) -> int:
+        """A number that all maps have which are kept alike: all but the numbers in them."""
+        copies = None if self.copies is None else self.copies.key
+        kept = (self.data.shape, self.num_frames, self.repeats, copies, self.scale)
+        return _KINDS.setdefault((*kept, self.is_view, self.is_folded), len(_KINDS))
+
+    def alike(self, data: Tensor) -> Value:
+        """Return other data of the same shape, kept alike, known by the same `kind`.
+
+        As a constructor would, which for a class that is frozen takes several times as long.
+        """
+        value = object.__new__(Value)
+        vars(value).update(vars(self), data=data, kind=self.kind)
+        return value
 
     @property
     def num_channels(self) -> int:

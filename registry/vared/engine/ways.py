@@ -10,15 +10,15 @@ Shape legend: as in `values`; O output channels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from .gates import Route
-from .packed import Convolve, Ending
+from .packed import Convolve
 from .shift import shifted, shifted_for_now
-from .values import Copies, Residual, Value
+from .values import Residual, Value
 
 
 @dataclass(frozen=True)
@@ -28,43 +28,34 @@ class Way:
     Args:
         reads: Gives the frames to convolve.
         convolve: The convolution.
-        ending: What it does with its output, but for what is added.
         adds: Whether it adds what came past the block.
-        num_frames: As in `Value`, of the output, as are the next four.
-        repeats: See there.
-        copies: See there.
-        scale: See there.
-        is_folded: See there.
+        macs: Its multiply-adds.
+        made: How its outputs are kept: one of them, without its data.
     """
 
     reads: Callable[[Value], Tensor]
     convolve: Convolve
-    ending: Ending
     adds: bool
-    num_frames: int
-    repeats: int
-    copies: Copies | None
-    scale: float
-    is_folded: bool
+    macs: int
+    made: Value
 
     @classmethod
-    def of(
+    def to(
         cls,
         y: Value,
         reads: Callable[[Value], Tensor],
         convolve: Convolve,
-        ending: Ending,
         *,
         adds: bool,
+        macs: int,
     ) -> Way:
         """Return the way that led to an output."""
-        made = (y.num_frames, y.repeats, y.copies, y.scale, y.is_folded)
-        return cls(reads, convolve, replace(ending, add=None), adds, *made)
+        return cls(reads, convolve, adds, macs, y.alike(y.data.new_empty(0)))
 
-    def made(self, data: Tensor) -> Value:
-        """Return the output, given its data."""
-        kinds = (self.num_frames, self.repeats, self.copies, self.scale)
-        return Value(data, *kinds, is_folded=self.is_folded)
+    def __call__(self, x: Value, residual: Residual | None) -> Value:
+        """Return the output."""
+        add = residual.value.data if residual is not None and self.adds else None
+        return self.made.alike(self.convolve(self.reads(x), add))
 
 
 def known_by(
@@ -73,13 +64,9 @@ def known_by(
     """What decides on a way, for a layer; None where it is not worth keeping: weights differ."""
     if route.branches is None:
         return None
-    copies = None if x.copies is None else x.copies.key
-    known = (route.branches, x.data.shape, x.num_frames, x.repeats, copies, x.scale, x.is_view)
     if residual is None:
-        return known, may_write
-    add = residual.value
-    kept = (add.data.shape, add.repeats, add.copies is None, add.scale, add.is_view)
-    return known, may_write, kept, residual.may_write
+        return x.kind, route.branches, may_write
+    return x.kind, route.branches, may_write, residual.value.kind, residual.may_write
 
 
 def data_of(x: Value) -> Tensor:
@@ -97,7 +84,7 @@ def shifted_copy(step: int, div: int, x: Value) -> Tensor:
     return shifted(x, step, div)
 
 
-def convolved_shifted(convolve: Convolve, div: int, data: Tensor, ending: Ending) -> Tensor:
+def convolved_shifted(convolve: Convolve, div: int, data: Tensor, add: Tensor | None) -> Tensor:
     """Convolve what TSM shifts, in place for as long."""
     with shifted_for_now(data, div):
-        return convolve(data, ending)
+        return convolve(data, add)
