@@ -63,17 +63,17 @@ class ClipRun:
         self.macs = 0
         self.routes: dict[int, Route] = {}
         self._values: dict[str, Any] = {}
-        self._seen: set[str] = set()
         self._decided: dict[int, Route] = {}
 
     def __call__(self, x: Value) -> list[Tensor]:
         """Return what the backbone returns for the clip, as tensors."""
-        self._values[self.program.source] = x
+        values = self._values
+        values[self.program.source] = x
         for step, ending in zip(self.program.steps, self.program.last_uses, strict=True):
-            self._values[step.output] = self._run(step, ending)
+            values[step.output] = self._run(step, ending)
             for name in ending:
-                del self._values[name]
-        return [_tensor(self._values[name]) for name in self.program.outputs]
+                del values[name]
+        return [_tensor(values[name]) for name in self.program.outputs]
 
     def _run(self, step: Step, ending: frozenset[str]) -> Any:
         if isinstance(step, Conv):
@@ -107,25 +107,21 @@ class ClipRun:
         if self.router.is_dense:
             route = layer.route(0, 0)
         elif self.router.forced is None:
-            self._decide(source, x)
-            route = self._decided[index]
+            route = self._decide(index, source, x)
         else:
-            channel, time = self.router.forced[index]
-            route = layer.route(int(channel), int(time))
+            route = layer.route(*self.router.forced[index])
             if self.router.runs_gates:
-                self._decide(source, x)
+                self._decide(index, source, x)
         self.routes[index] = route
         return route
 
-    def _decide(self, source: str, x: Value) -> None:
-        """Run all gates that see this value, unless they have seen it."""
-        gates = self.gates.get(source)
-        if gates is None or source in self._seen:
-            return
-        self._seen.add(source)
-        routes, macs = gates(x)
-        self._decided.update(routes)
-        self.macs += macs
+    def _decide(self, index: int, source: str, x: Value) -> Route:
+        """Return what a layer's gate says; run it, and all that see the same, unless they have."""
+        if index not in self._decided:
+            routes, macs = self.gates[source](x)
+            self._decided.update(routes)
+            self.macs += macs
+        return self._decided[index]
 
     def _pool(self, step: Pool) -> Value:
         x, pool = self._value(step.source), step.pool

@@ -175,16 +175,14 @@ class ClipGates:
         self.branches = [(layer.index, layer.gate.num_branches) for layer in layers]
         self.numbers = _numbers(gates)
         self._norm = _norm_of(gates[0])
-        self._prepared: dict[tuple[Any, ...], _Prepared] = {}
+        self._prepared: dict[int, _Prepared] = {}
         self._hard_routes: dict[bytes, dict[int, Route]] = {}
 
     def __call__(self, x: Value) -> tuple[Mapping[int, Route], int]:
         """Return each layer's route by its index, and the multiply-adds that it took to decide."""
-        copies = None if x.copies is None else x.copies.key
-        key = (x.data.shape, x.num_frames, x.repeats, copies)
-        ready = self._prepared.get(key)
+        ready = self._prepared.get(x.kind)
         if ready is None:
-            ready = self._prepared[key] = self._prepare(x)
+            ready = self._prepared[x.kind] = self._prepare(x)
         if ready.reads_map:
             data = x.data.contiguous()  # as it is already, but the pass would not notice
             ready.run(data.data_ptr(), x.scale)

@@ -119,7 +119,8 @@ class _Fused:
     """
 
     def __init__(self, filters: _Filters, ending: Ending) -> None:
-        self.columns, self.shape, self.weight = filters.columns, filters.shape, filters.weight
+        self.shape, self.weight = filters.shape, filters.weight
+        self.inputs, self.outputs = filters.columns.inputs, filters.columns.outputs
         self.bias = _scaled(filters.bias, ending)
         self.in_time = len(self.shape[0]) == 3
         self.ending = ending
@@ -127,7 +128,7 @@ class _Fused:
 
     def __call__(self, x_THWC: Tensor, add: Tensor | None) -> Tensor:
         """Convolve: see `Convolve`."""
-        x = _channels_first(_side_by_side(x_THWC, self.columns.inputs), self.in_time)
+        x = _channels_first(_side_by_side(x_THWC, self.inputs), self.in_time)
         if add is None:
             y = torch.ops.mkldnn._convolution_pointwise(
                 x, self.weight, self.bias, *self.shape, self.relu, [], ""
@@ -135,10 +136,10 @@ class _Fused:
         else:
             y = self._added(x, _channels_first(add, self.in_time))
         y_THWC = _channels_last(y, self.in_time)
-        if self.columns.outputs == 1:
+        if self.outputs == 1:
             return y_THWC
         num_frames, height, width, _ = y_THWC.shape
-        return y_THWC.view(num_frames, height, width * self.columns.outputs, -1)
+        return y_THWC.view(num_frames, height, width * self.outputs, -1)
 
     def _added(self, x: Tensor, add: Tensor) -> Tensor:
         pointwise, maps = torch.ops.mkldnn._convolution_pointwise, (x, add)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,11 @@ class Copies:
     num_computed: int
     source: Tensor
     factor: Tensor | None
+
+    @cached_property
+    def num_channels(self) -> int:
+        """C."""
+        return len(self.source)
 
     @cached_property
     def source_array(self) -> NDArray[np.int64]:
@@ -101,7 +106,7 @@ class Value:
     @property
     def num_channels(self) -> int:
         """C."""
-        return self.data.shape[3] if self.copies is None else len(self.copies.source)
+        return self.data.shape[3] if self.copies is None else self.copies.num_channels
 
     def repeated(self, repeats: int) -> Value:
         """Return the value with fewer `repeats`, a divisor of those it has."""
@@ -125,7 +130,7 @@ class Value:
         """Return what lies side by side once all channels are written down, before any factor."""
         if self.copies is None:
             return [self.data]
-        kept, num_channels = self.copies.num_computed, len(self.copies.source)
+        kept, num_channels = self.copies.num_computed, self.copies.num_channels
         # looking single channels up takes a hundred times as long
         ends = (min(kept, num_channels - start) for start in range(0, num_channels, kept))
         return [self.data[..., :end] for end in ends]
@@ -145,8 +150,7 @@ class Value:
         return self.all_channels().scaled().repeated(1)
 
 
-@dataclass(frozen=True)
-class Residual:
+class Residual(NamedTuple):
     """What a layer ends a block by adding.
 
     Args:
