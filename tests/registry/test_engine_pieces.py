@@ -25,10 +25,17 @@ from registry.vared.engine.maxima import maxima
 from registry.vared.engine.numbers import array_of
 from registry.vared.engine.packed import Blend, Ending, rectify
 from registry.vared.engine.planes import LINES, MOST_COLOURS, PAIR, Planes, moves_over_planes
-from registry.vared.engine.shift import shifted, shifted_for_now, shifts_groups, shifts_in_place
+from registry.vared.engine.shift import (
+    shifted,
+    shifted_for_now,
+    shifts_by_rows,
+    shifts_groups,
+    shifts_in_place,
+)
 from registry.vared.engine.sums import add_up, summed
 from registry.vared.engine.taps import FEW_GROUPS
 from registry.vared.engine.values import Copies, Residual, Value, has_factor, side_by_side
+from registry.vared.engine.ways import ready_by_rows
 
 REPEATS = st.sampled_from([1, 2, 4])
 STEPS = st.sampled_from([1, 2, 4])
@@ -90,6 +97,33 @@ def test_a_shift_of_groups_is_that_of_the_frames(data: st.DataObject) -> None:
     expected[:-1, ..., :fold] = whole[1:, ..., :fold]
     expected[1:, ..., fold : 2 * fold] = whole[:-1, ..., fold : 2 * fold]
     assert torch.equal(shifted(value, step, div), expected[::step])
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@settings(deadline=None)
+@given(data=st.data(), relu=st.booleans())
+def test_a_shift_by_rows_is_that_of_the_frames(
+    kernel: int, data: st.DataObject, relu: bool
+) -> None:
+    """What arrives in a row's first and last frame is convolved by itself."""
+    repeats = data.draw(st.sampled_from([2, 4]))
+    step = data.draw(st.sampled_from([step for step in (1, 2, 4) if step <= repeats]))
+    num_rows, kept = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
+    div = data.draw(st.sampled_from([3, 4, 8]))
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    conv, rows = nn.Conv2d(8, 5, kernel, padding=kernel // 2), torch.randn(num_rows, 2, 3, 8)
+    x, before = Value(rows, num_rows * repeats, repeats), rows.clone()
+    assert shifts_by_rows(x, step)
+    filters, ending = Filters(conv, None, torch.float32), Ending(relu)
+    with torch.inference_mode():
+        convolve, macs = ready_by_rows(filters, x, step, div, Cut(kept), ending)
+        for _ in range(2):  # nothing of it was written to
+            y = convolve(x.data, None)
+            expected, _ = convolved(filters, shifted(x, step, div), Cut(kept), ending)
+            torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(rows, before)
+    moved = 8 // div * (2 if step == 1 else 1)
+    assert macs == num_rows * 2 * 3 * kept * kernel**2 * (8 + moved)
 
 
 @pytest.mark.usefixtures("threads")
@@ -412,7 +446,7 @@ def test_a_sum_of_maps_that_are_not_there_in_full_is_that_of_the_maps(
     dtype: torch.dtype, data: st.DataObject, relu: bool, may_write: bool, is_view: bool
 ) -> None:
     add, y = data.draw(lazy_maps(dtype))
-    add = replace(add, is_view=is_view)
+    add, y = replace(add, is_view=is_view), replace(y, is_view=is_view)
     expected = add.whole().data.float() + y.whole().data.float()
     before = [add.data.clone(), y.data.clone()]
     total = summed(Residual(add, relu, may_write), y)
@@ -422,7 +456,8 @@ def test_a_sum_of_maps_that_are_not_there_in_full_is_that_of_the_maps(
         found, expected.relu() if relu else expected, atol=within, rtol=within
     )
     assert total.data.is_contiguous()
-    assert torch.equal(y.data, before[1])
+    if is_view:
+        assert torch.equal(y.data, before[1])
     if is_view or not may_write:
         assert torch.equal(add.data, before[0])
     # what both copy alike is copied still

@@ -9,6 +9,7 @@ Shape legend: as in `values`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -75,6 +76,17 @@ class Filters:
         self.time = (conv.padding[0], conv.dilation[0]) if self.in_time else (0, 1)
         self._variants: dict[tuple[Any, ...], Packed] = {}
         self._moves: dict[tuple[int, int] | None, Moves] = {}
+        self._reading: dict[tuple[int, int], Filters] = {}
+
+    def reading(self, first: int, end: int) -> Filters:
+        """Return the filters of some input channels, without a bias."""
+        some = self._reading.get((first, end))
+        if some is None:
+            some = self._reading[first, end] = copy.copy(self)
+            some.weight, some.bias = self.weight[:, first:end], torch.zeros_like(self.bias)
+            some.reads = some.weight[0].numel()
+            some._variants, some._reading = {}, {}
+        return some
 
     @property
     def num_channels(self) -> int:

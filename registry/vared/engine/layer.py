@@ -21,9 +21,17 @@ from .gates import Route, hard_route, in_first
 from .graph import Conv
 from .packed import Blend, Convolve, Ending, rectify
 from .rebuilding import Rebuilder
-from .shift import shifts_groups, shifts_in_place
+from .shift import shifts_by_rows, shifts_groups, shifts_in_place
 from .values import Copies, Residual, Value, rows_of
-from .ways import Way, convolved_shifted, data_of, known_by, selected, shifted_copy
+from .ways import (
+    Way,
+    convolved_shifted,
+    data_of,
+    known_by,
+    ready_by_rows,
+    selected,
+    shifted_copy,
+)
 
 DENSE = Route((1.0,), (1.0,))
 FEW_CHANNELS = 64
@@ -181,12 +189,19 @@ class Layer:
         self, filters: Filters, data: Tensor, x: Value, step: int, cut: Cut, ending: Ending
     ) -> Convolve:
         """Return what convolves such data as were read of such an input; count that."""
-        groups = {"step": step, "repeats": x.repeats} if filters.in_time else {}
-        convolve, macs = filters.ready(data, cut, ending, **groups)
+        if self._shifts_by_rows(x, step):
+            convolve, macs = ready_by_rows(filters, x, step, self.shift.shift_div, cut, ending)
+        elif filters.in_time:
+            convolve, macs = filters.ready(data, cut, ending, step=step, repeats=x.repeats)
+        else:
+            convolve, macs = filters.ready(data, cut, ending)
         self.macs += macs
         if self.shift is None or not shifts_in_place(x, step):
             return convolve
         return partial(convolved_shifted, convolve, self.shift.shift_div)
+
+    def _shifts_by_rows(self, x: Value, step: int) -> bool:
+        return self.shift is not None and self.filters.groups == 1 and shifts_by_rows(x, step)
 
     def _rebuilt(self, y: Value, route: Route) -> Value:
         if self.dynamic is None or route.is_plain:
@@ -286,7 +301,7 @@ class Layer:
     ) -> tuple[Callable[[Value], Tensor], int]:
         """Return what gives the frames to convolve, and of how many each output is one."""
         if self.shift is not None:
-            in_place = shifts_in_place(x, step)
+            in_place = shifts_in_place(x, step) or self._shifts_by_rows(x, step)
             reads = data_of if in_place else partial(shifted_copy, step, self.shift.shift_div)
             return reads, step
         if filters.in_time:

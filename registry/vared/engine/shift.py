@@ -57,6 +57,36 @@ def shifts_groups(x: Value, step: int) -> bool:
     return x.repeats % step == 0 or step % x.repeats == 0
 
 
+def shifts_by_rows(x: Value, step: int) -> bool:
+    """Return whether every `step`-th frame differs from a row of data in what `arrives` alone."""
+    return x.repeats > 1 and x.repeats % step == 0 and x.num_frames % x.repeats == 0
+
+
+def arrives(data_THWC: Tensor, div: int, *, ahead: bool) -> Tensor:
+    """Return what TSM's shift adds to a row of data where it meets another one.
+
+    Args:
+        data_THWC: Rows that stand for several frames each.
+        div: Inverse of the share of channels that moves either way.
+        ahead: In the last frame of each, the first channels, of the next row; else in the first
+            frame the channels behind them, of the row before.
+
+    Returns:
+        (T', H, W, moving channels): those of the other row, zeros beyond the clip's ends, less the
+        row's own.
+    """
+    fold = data_THWC.shape[3] // div
+    channels = data_THWC[..., :fold] if ahead else data_THWC[..., fold : 2 * fold]
+    moved = torch.empty_like(channels, memory_format=torch.contiguous_format)
+    if ahead:
+        torch.sub(channels[1:], channels[:-1], out=moved[:-1])
+        torch.neg(channels[-1], out=moved[-1])
+    else:
+        torch.sub(channels[:-1], channels[1:], out=moved[1:])
+        torch.neg(channels[0], out=moved[0])
+    return moved
+
+
 def shifted(x: Value, step: int, div: int) -> Tensor:
     """Return every `step`-th frame after TSM's shift.
 

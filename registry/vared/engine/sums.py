@@ -53,7 +53,7 @@ def summed(residual: Residual, y: Value, *, keeps_copies: bool = True) -> Value:
 
     Args:
         residual: What came past it.
-        y: What came through it.
+        y: What came through it; the sum may take its place in memory, if it is no view.
         keeps_copies: Leave channels that both copy alike to be told from what they are copies of.
     """
     add, y = _readable(residual.value), _readable(y)
@@ -62,15 +62,20 @@ def summed(residual: Residual, y: Value, *, keeps_copies: bool = True) -> Value:
     channels = add.num_channels if copies is None else copies.num_computed
     rows = -(-add.num_frames // repeats)
     shape = (rows, *add.data.shape[1:3], channels)
-    factor = y.scale / add.scale
-    if is_compiled(add.data):
-        may_write = residual.may_write and not add.is_view
-        into = add.data if may_write and add.data.shape == shape else add.data.new_empty(shape)
-        _add(into, add, y, factor, repeats, relu=residual.relu)
-    else:
+    if not is_compiled(add.data):
         maps = [_written(part, repeats, channels) for part in (add, y)]
-        into = torch.add(maps[0], maps[1], alpha=factor)
+        into = torch.add(maps[0], maps[1], alpha=y.scale / add.scale)
         into = rectify(into) if residual.relu else into
+    else:
+        may_write = residual.may_write and not add.is_view
+        if may_write and add.data.shape == shape:
+            into = add.data
+        elif not y.is_view and y.data.shape == shape:
+            add, y = y, add
+            into = add.data
+        else:
+            into = add.data.new_empty(shape)
+        _add(into, add, y, y.scale / add.scale, repeats, relu=residual.relu)
     return replace(add, data=into, repeats=repeats, copies=copies, is_view=False)
 
 
