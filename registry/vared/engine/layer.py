@@ -198,10 +198,11 @@ class Layer:
         self.macs += macs
         if self.shift is None or not shifts_in_place(x, step):
             return convolve
-        return partial(convolved_shifted, convolve, self.shift.shift_div)
+        return partial(convolved_shifted, convolve, self.shift.shift_div, step)
 
     def _shifts_by_rows(self, x: Value, step: int) -> bool:
-        return self.shift is not None and self.filters.groups == 1 and shifts_by_rows(x, step)
+        is_whole = self.shift is not None and self.filters.groups == 1
+        return is_whole and shifts_by_rows(x, step, self.shift.shift_div)
 
     def _rebuilt(self, y: Value, route: Route) -> Value:
         if self.dynamic is None or route.is_plain:

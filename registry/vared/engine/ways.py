@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .gates import Route
 from .filters import Cut, Filters
+from .gates import Route
 from .packed import Convolve, Ending, rectify
 from .shift import arrives, shifted, shifted_for_now
 from .values import Residual, Value
@@ -98,15 +98,15 @@ def ready_by_rows(
         cut: What to compute.
         ending: What to do with the output.
     """
-    num_places, fold = x.repeats // step, x.data.shape[3] // div
+    fold = x.data.shape[3] // div
     rows, macs = filters.ready(x.data, cut, replace(ending, relu=False))
-    adds = replace(ending, adds=True, may_write=num_places == 1)
+    adds = replace(ending, adds=True)
     ends = [
         filters.reading(start, start + fold).ready(x.data[..., :fold], cut, adds)
         for start in ((fold, 0) if step == 1 else (fold,))
     ]
     first, last = ends[0][0], ends[1][0] if step == 1 else None
-    convolve = _ByRows(rows, first, last, num_places, div, ending.relu)
+    convolve = _ByRows(rows, first, last, x.repeats // step, div, ending.relu)
     return convolve, macs + sum(macs_of_end for _, macs_of_end in ends)
 
 
@@ -136,11 +136,8 @@ class _ByRows:
     def __call__(self, data: Tensor, _: Tensor | None) -> Tensor:
         """Return the wanted frames of all rows."""
         row = self.rows(data, None)
-        first = self.first(arrives(data, self.div, ahead=False), row)
-        if self.num_places == 1:
-            return first
         y = row.new_empty(len(row), self.num_places, *row.shape[1:])
-        y[:, 0] = first
+        y[:, 0] = self.first(arrives(data, self.div, ahead=False), row)
         others = y[:, 1:]
         if self.last is not None:
             y[:, -1] = self.last(arrives(data, self.div, ahead=True), row)
@@ -150,7 +147,9 @@ class _ByRows:
         return y.flatten(0, 1)
 
 
-def convolved_shifted(convolve: Convolve, div: int, data: Tensor, add: Tensor | None) -> Tensor:
+def convolved_shifted(
+    convolve: Convolve, div: int, step: int, data: Tensor, add: Tensor | None
+) -> Tensor:
     """Convolve what TSM shifts, in place for as long."""
-    with shifted_for_now(data, div):
+    with shifted_for_now(data, div, step):
         return convolve(data, add)
