@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+from collections import Counter
 from collections.abc import Callable
 from unittest.mock import patch
 
@@ -19,8 +21,9 @@ from registry.macs import count
 from registry.recognizers.build import build, example_input
 from registry.recognizers.forward import recognizer_forward
 from registry.tables import RECOGNIZERS
-from registry.vared.engine import accelerate, clip, layer
+from registry.vared.engine import accelerate, clip, layer, packed, ways
 from registry.vared.engine.engine import Engine
+from registry.vared.engine.gate_pass import GatePass
 from registry.vared.engine.gates import look_at, pooled
 from registry.vared.engine.graph import Pool
 from registry.vared.engine.values import Copies, Value
@@ -94,6 +97,26 @@ def test_learnt_routes_give_the_masked_output(
     with patch.object(layer, "PIXELS_WORTH_FILTERS", worth):
         ours = recognizer_forward(accelerate(recognizer), clips)
     assert_close(ours, reference(recognizer, clips))
+
+
+@pytest.mark.parametrize("name", ["tsm", "slowfast"])
+def test_what_is_kept_for_the_next_clip_does_not_grow_with_weights(
+    make_recognizer: Make, name: str
+) -> None:
+    """Soft weights are new with each clip, as are the scales of maps behind them."""
+    recognizer, clips = adapted(make_recognizer, name, VaRedSettings())
+    for module in recognizer.modules():
+        if isinstance(module, Gate):  # a single branch is live, and weighs what the clip says
+            nn.init.normal_(module.excite.weight, std=0.01)
+            module.excite.bias.data = torch.tensor([0.5, -9.0] * 2)[: len(module.excite.bias)]
+    fast = accelerate(recognizer)
+    kept = []
+    for contrast in (1.0, 0.5, 2.0):
+        recognizer_forward(fast, clips * contrast)
+        assert_close(recognizer_forward(fast, clips), reference(recognizer, clips))
+        living = Counter(map(type, gc.get_objects()))
+        kept.append([living[kind] for kind in (packed._Fused, ways.Way, GatePass)])
+    assert kept[0] == kept[1] == kept[2]
 
 
 @pytest.mark.parametrize("name", ["tsn", "tsm"])  # their blocks end in space alone

@@ -67,13 +67,12 @@ class ClipRun:
 
     def __call__(self, x: Value) -> list[Tensor]:
         """Return what the backbone returns for the clip, as tensors."""
-        values = self._values
-        values[self.program.source] = x
+        self._values[self.program.source] = x
         for step, ending in zip(self.program.steps, self.program.last_uses, strict=True):
-            values[step.output] = self._run(step, ending)
+            self._values[step.output] = self._run(step, ending)
             for name in ending:
-                del values[name]
-        return [_tensor(values[name]) for name in self.program.outputs]
+                del self._values[name]
+        return [_tensor(self._values[name]) for name in self.program.outputs]
 
     def _run(self, step: Step, ending: frozenset[str]) -> Any:
         if isinstance(step, Conv):

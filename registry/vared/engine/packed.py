@@ -168,14 +168,16 @@ class Packed:
         self._may_read_planes = may_read_planes(self.weight)
         self._ready: dict[tuple[Moves, torch.Size, Ending], tuple[Convolve, int]] = {}
         self._packed: dict[tuple[Moves, torch.Size, Columns], _Filters] = {}
+        self._planes: dict[tuple[Moves, torch.Size], Planes] = {}
 
     def ready(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> tuple[Convolve, int]:
         """Return what convolves maps of a shape, and its multiply-adds."""
         key = (moves, x_THWC.shape, ending)
         ready = self._ready.get(key)
         if ready is None:
-            convolve = self._make_ready(x_THWC, moves, ending)
-            ready = self._ready[key] = convolve, self._macs(x_THWC.shape, moves)
+            ready = self._make_ready(x_THWC, moves, ending), self._macs(x_THWC.shape, moves)
+            if ending.scale == 1.0:  # others are new with each clip
+                self._ready[key] = ready
         return ready
 
     def _macs(self, shape: torch.Size, moves: Moves) -> int:
@@ -193,11 +195,17 @@ class Packed:
     def _make_ready(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Convolve:
         may_read = self._may_read_planes and not ending.adds and moves.is_plain
         if may_read and moves_over_planes(x_THWC.dtype, moves.stride):
-            planes = Planes(self.weight, x_THWC.shape, moves.stride, moves.padding)
+            planes = self._planes_of(x_THWC.shape, moves)
             return partial(_by_planes, planes, _scaled(self.bias, ending), ending.relu)
         if _packs(x_THWC):
             return _Fused(self._for_onednn(x_THWC, moves, adds=ending.adds), ending)
         return partial(self._plain, moves, ending)
+
+    def _planes_of(self, shape: torch.Size, moves: Moves) -> Planes:
+        key = (moves, shape)
+        if key not in self._planes:
+            self._planes[key] = Planes(self.weight, shape, moves.stride, moves.padding)
+        return self._planes[key]
 
     def _plain(self, moves: Moves, ending: Ending, x_THWC: Tensor, add: Tensor | None) -> Tensor:
         """Convolve as PyTorch does."""

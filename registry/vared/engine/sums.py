@@ -67,14 +67,10 @@ def summed(residual: Residual, y: Value, *, keeps_copies: bool = True) -> Value:
         into = torch.add(maps[0], maps[1], alpha=y.scale / add.scale)
         into = rectify(into) if residual.relu else into
     else:
-        may_write = residual.may_write and not add.is_view
-        if may_write and add.data.shape == shape:
-            into = add.data
-        elif not y.is_view and y.data.shape == shape:
-            add, y = y, add
-            into = add.data
-        else:
-            into = add.data.new_empty(shape)
+        if add.data.shape != shape or add.is_view or not residual.may_write:
+            add, y = y, add  # whose place the sum may take, if it is as large
+        may_replace = add.data.shape == shape and not add.is_view
+        into = add.data if may_replace else add.data.new_empty(shape)
         _add(into, add, y, y.scale / add.scale, repeats, relu=residual.relu)
     return replace(add, data=into, repeats=repeats, copies=copies, is_view=False)
 

@@ -89,13 +89,13 @@ class Value:
 
     @cached_property
     def kind(self) -> int:
-        """A number that all maps have which are kept alike: all but the numbers in them."""
+        """A number that all maps have which are kept alike, whatever is in them and their scale."""
         copies = None if self.copies is None else self.copies.key
-        kept = (self.data.shape, self.num_frames, self.repeats, copies, self.scale)
+        kept = (self.data.shape, self.num_frames, self.repeats, copies)
         return _KINDS.setdefault((*kept, self.is_view, self.is_folded), len(_KINDS))
 
     def alike(self, data: Tensor) -> Value:
-        """Return other data of the same shape, kept alike, known by the same `kind`.
+        """Return other data of the same shape, kept alike, of the same `kind` and scale.
 
         As a constructor would, which for a class that is frozen takes several times as long.
         """

@@ -62,11 +62,13 @@ class Way:
 def known_by(
     x: Value, route: Route, residual: Residual | None, *, may_write: bool
 ) -> tuple[Any, ...] | None:
-    """What decides on a way, for a layer; None where it is not worth keeping: weights differ."""
-    if route.branches is None:
+    """What decides on a way, for a layer; None where weights are new with each clip."""
+    if route.branches is None or x.scale != 1.0:
         return None
     if residual is None:
         return x.kind, route.branches, may_write
+    if residual.value.scale != 1.0:
+        return None
     return x.kind, route.branches, may_write, residual.value.kind, residual.may_write
 
 
