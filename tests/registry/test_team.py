@@ -33,8 +33,9 @@ from registry.vared.engine.values import Residual, Value
 torch.set_num_threads(2)
 assert team.team_size(10 * team.WORTH_A_THREAD) == 1
 add, y = torch.randn(2, 1, 5, 7), torch.randn(2, 1, 5, 7)
+expected = add + y
 total = summed(Residual(Value(add, 2), False, False), Value(y, 2))
-torch.testing.assert_close(total.data, add + y)
+torch.testing.assert_close(total.data, expected)
 """
 
 

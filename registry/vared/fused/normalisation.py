@@ -129,47 +129,93 @@ def unnormalise(
     d_weight: Any,
     d_bias: Any,
 ) -> None:
-    """From the gradient of what was normalised, (R, K), to that of what went in, in its place.
+    """Do what `add_up_gradients` and `put_down` do, by a few channels that stay in the caches."""
+    step = max(1, BLOCK // (rows.shape[1] // len(weight)))
+    for start in range(first, end, step):
+        stop = min(start + step, end)
+        add_up_gradients(dz, rows, chunk, found, start, stop, d_weight, d_bias)
+        put_down(dz, rows, len(rows), found, weight, start, stop, d_weight, d_bias)
+
+
+@compiled
+def add_up_gradients(
+    dz: Any,
+    rows: Any,
+    chunk: int,
+    found: Any,
+    first: int,
+    end: int,
+    d_weight: Any,
+    d_bias: Any,
+) -> None:
+    """Find the gradients of some channels' weight and bias.
 
     Args:
-        dz: (R, K).
-        rows: What went in.
+        dz: (R, K), the gradient of what was normalised.
+        rows: (R, K), what went in.
         chunk: See `statistics`.
         found: See `statistics`.
-        weight: (C,), of the normalisation.
         first: Of the channels to do.
         end: Where they end.
         d_weight: (C,), where to put the gradient.
         d_bias: Likewise.
     """
+    size = rows.shape[1] // len(d_weight)
+    centre = by_number(found[0, first:end], (end - first) * size)
+    sums, alongs = np.zeros_like(centre), np.zeros_like(centre)
+    sum_of, along_of = np.zeros(end - first), np.zeros(end - first)
+    for row in range(0, len(rows), chunk):
+        part = slice(row, row + chunk)
+        _add_up_both(dz[part], rows[part], first * size, centre, sums, alongs)
+        take_by_channel(sums, sum_of)
+        take_by_channel(alongs, along_of)
+    _divide(sum_of, 1, d_bias[first:end])
+    _divide(along_of, 1, d_weight[first:end])
+    for c in range(first, end):
+        d_weight[c] *= found[2, c]
+
+
+@compiled
+def put_down(
+    dz: Any,
+    rows: Any,
+    num_rows: int,
+    found: Any,
+    weight: Any,
+    first: int,
+    end: int,
+    d_weight: Any,
+    d_bias: Any,
+) -> None:
+    """Put the gradient of what went in down, in the place of `dz`.
+
+    Args:
+        dz: See `add_up_gradients`, all rows or some.
+        rows: Likewise.
+        num_rows: How many there are in all.
+        found: See `statistics`.
+        weight: (C,), of the normalisation.
+        first: Of the channels to do.
+        end: Where they end.
+        d_weight: (C,), the gradient.
+        d_bias: Likewise.
+    """
     size = rows.shape[1] // len(weight)
-    count = len(rows) * size
-    step = max(1, BLOCK // size)
-    for start in range(first, end, step):
-        stop = min(start + step, end)
-        centre = by_number(found[0, start:stop], (stop - start) * size)
-        sums, alongs = np.zeros_like(centre), np.zeros_like(centre)
-        sum_of, along_of = np.zeros(stop - start), np.zeros(stop - start)
-        for row in range(0, len(rows), chunk):
-            part = slice(row, row + chunk)
-            _add_up_both(dz[part], rows[part], start * size, centre, sums, alongs)
-            take_by_channel(sums, sum_of)
-            take_by_channel(alongs, along_of)
-        _divide(sum_of, 1, d_bias[start:stop])
-        _divide(along_of, 1, d_weight[start:stop])
-        steps = np.empty((3, stop - start), np.float32)
-        for c in range(start, stop):
-            inverse_std = found[2, c]
-            d_weight[c] *= inverse_std
-            steps[0, c - start] = weight[c] * inverse_std
-            steps[1, c - start] = -weight[c] * inverse_std * inverse_std * d_weight[c] / count
-            steps[2, c - start] = -weight[c] * inverse_std * d_bias[c] / count
-        scale, slope, shift = (
-            by_number(steps[0], len(centre)),
-            by_number(steps[1], len(centre)),
-            by_number(steps[2], len(centre)),
-        )
-        _put_down(dz, rows, start * size, centre, scale, slope, shift)
+    count = num_rows * size
+    centre = by_number(found[0, first:end], (end - first) * size)
+    steps = np.empty((3, end - first), np.float32)
+    for c in range(first, end):
+        # float64, since the order of factors is the compiler's, and another in vectors
+        inverse_std, factor = np.float64(found[2, c]), np.float64(weight[c])
+        steps[0, c - first] = factor * inverse_std
+        steps[1, c - first] = -factor * inverse_std * inverse_std * d_weight[c] / count
+        steps[2, c - first] = -factor * inverse_std * d_bias[c] / count
+    scale, slope, shift = (
+        by_number(steps[0], len(centre)),
+        by_number(steps[1], len(centre)),
+        by_number(steps[2], len(centre)),
+    )
+    _put_down(dz, rows, first * size, centre, scale, slope, shift)
 
 
 @compiled

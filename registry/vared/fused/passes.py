@@ -1,7 +1,8 @@
 """What a layer does there and back, each in one pass that PyTorch's threads share. Ours.
 
-Threads share channels of the normalisation, clips of the gate, and periods of the blend. Each
-number is made by one thread alone, so it is the same however many there are.
+Threads share channels of the normalisation, and pixels where it writes to channels that lie last,
+clips of the gate, and periods of the blend. Each number is made by one thread alone, so it is the
+same however many there are.
 
 Shape legend: as in `told`.
 """
@@ -26,7 +27,14 @@ from .blend import (
     unblend_periods,
 )
 from .gate import Decided, Parameters, decide, learn, look, look_last
-from .normalisation import MOST_PIXELS, remember, statistics, unnormalise
+from .normalisation import (
+    MOST_PIXELS,
+    add_up_gradients,
+    put_down,
+    remember,
+    statistics,
+    unnormalise,
+)
 from .told import LAYOUT, floats, integers
 
 
@@ -82,19 +90,26 @@ def _backward(address: Any) -> None:
     if told.learns != 0 and thread_number() == 0:
         _learn(told)
     if told.normalises != 0:
-        first, end = share_of(told.num_channels)
-        d_weight, d_bias = _channels(told, told.d_weight), _channels(told, told.d_bias)
-        unnormalise(
-            _rows(told, told.du),
-            _rows(told, told.u),
-            _chunk(told),
-            _found(told),
-            _channels(told, told.weight),
-            first,
-            end,
-            d_weight,
-            d_bias,
-        )
+        _unnormalise(told)
+
+
+@compiled
+def _unnormalise(told: Any) -> None:
+    """Put the gradients of the normalisation down, and of what went in."""
+    first, end = share_of(told.num_channels)
+    du, u, chunk, found = _rows(told, told.du), _rows(told, told.u), _chunk(told), _found(told)
+    weight = _channels(told, told.weight)
+    d_weight, d_bias = _channels(told, told.d_weight), _channels(told, told.d_bias)
+    if told.pixels > 0:
+        add_up_gradients(du, u, chunk, found, first, end, d_weight, d_bias)
+        wait_for_all()
+        # of each pixel threads would write to the same line of a cache
+        first, end = share_of(len(u))
+        num_channels = told.num_channels
+        some, read = du[first:end], u[first:end]
+        put_down(some, read, len(u), found, weight, 0, num_channels, d_weight, d_bias)
+    else:
+        unnormalise(du, u, chunk, found, weight, first, end, d_weight, d_bias)
 
 
 @compiled
