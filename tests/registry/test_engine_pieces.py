@@ -442,15 +442,26 @@ def lazy_maps(draw: st.DrawFn, dtype: torch.dtype) -> tuple[Value, Value]:
 @pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), relu=st.booleans(), may_write=st.booleans(), is_view=st.booleans())
+@given(
+    data=st.data(),
+    relu=st.booleans(),
+    may_write=st.booleans(),
+    is_view=st.booleans(),
+    keeps_copies=st.booleans(),
+)
 def test_a_sum_of_maps_that_are_not_there_in_full_is_that_of_the_maps(
-    dtype: torch.dtype, data: st.DataObject, relu: bool, may_write: bool, is_view: bool
+    dtype: torch.dtype,
+    data: st.DataObject,
+    relu: bool,
+    may_write: bool,
+    is_view: bool,
+    keeps_copies: bool,
 ) -> None:
     add, y = data.draw(lazy_maps(dtype))
     add, y = replace(add, is_view=is_view), replace(y, is_view=is_view)
     expected = add.whole().data.float() + y.whole().data.float()
     before = [add.data.clone(), y.data.clone()]
-    total = summed(Residual(add, relu, may_write), y)
+    total = summed(Residual(add, relu, may_write), y, keeps_copies=keeps_copies)
     within = {torch.float32: 1e-6, torch.bfloat16: 2e-2}[dtype]
     found = total.whole().data.float()
     torch.testing.assert_close(
@@ -463,10 +474,10 @@ def test_a_sum_of_maps_that_are_not_there_in_full_is_that_of_the_maps(
         assert torch.equal(add.data, before[0])
     # what both copy alike is copied still
     assert total.repeats == min(add.repeats, y.repeats)
-    kept = [part.data.shape[3] for part in (add, y)]
-    copies = [part.copies for part in (add, y)]
-    if None not in copies and kept[0] == kept[1] and not any(map(has_factor, (add, y))):
-        assert total.copies is not None or add.num_channels % kept[0]
+    lie_whole = [part.num_channels % part.data.shape[3] == 0 for part in (add, y)]
+    are_alike = add.data.shape[3] == y.data.shape[3] and all(lie_whole)
+    has_copies = None not in (add.copies, y.copies) and not any(map(has_factor, (add, y)))
+    assert (total.copies is not None) == (keeps_copies and are_alike and has_copies)
 
 
 @pytest.mark.parametrize("relu", [False, True])

@@ -201,8 +201,8 @@ class Layer:
         return partial(convolved_shifted, convolve, self.shift.shift_div, step)
 
     def _shifts_by_rows(self, x: Value, step: int) -> bool:
-        is_whole = self.shift is not None and self.filters.groups == 1
-        return is_whole and shifts_by_rows(x, step, self.shift.shift_div)
+        is_one = self.filters.groups == 1  # some of its input channels make a filter of their own
+        return self.shift is not None and is_one and shifts_by_rows(x, step, self.shift.shift_div)
 
     def _rebuilt(self, y: Value, route: Route) -> Value:
         if self.dynamic is None or route.is_plain:
