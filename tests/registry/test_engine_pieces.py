@@ -25,17 +25,11 @@ from registry.vared.engine.maxima import maxima
 from registry.vared.engine.numbers import array_of
 from registry.vared.engine.packed import Blend, Ending, rectify
 from registry.vared.engine.planes import LINES, MOST_COLOURS, PAIR, Planes, moves_over_planes
-from registry.vared.engine.shift import (
-    shifted,
-    shifted_for_now,
-    shifts_by_rows,
-    shifts_groups,
-    shifts_in_place,
-)
+from registry.vared.engine.rows import ready_by_rows, shifts_by_rows
+from registry.vared.engine.shift import shifted, shifted_for_now, shifts_groups, shifts_in_place
 from registry.vared.engine.sums import add_up, summed
 from registry.vared.engine.taps import FEW_GROUPS
 from registry.vared.engine.values import Copies, Residual, Value, has_factor, side_by_side
-from registry.vared.engine.ways import ready_by_rows
 
 REPEATS = st.sampled_from([1, 2, 4])
 STEPS = st.sampled_from([1, 2, 4])
@@ -462,11 +456,9 @@ def test_a_sum_of_maps_that_are_not_there_in_full_is_that_of_the_maps(
     expected = add.whole().data.float() + y.whole().data.float()
     before = [add.data.clone(), y.data.clone()]
     total = summed(Residual(add, relu, may_write), y, keeps_copies=keeps_copies)
-    within = {torch.float32: 1e-6, torch.bfloat16: 2e-2}[dtype]
-    found = total.whole().data.float()
-    torch.testing.assert_close(
-        found, expected.relu() if relu else expected, atol=within, rtol=within
-    )
+    expected = expected.relu() if relu else expected
+    within = {torch.float32: 1e-6, torch.bfloat16: 2**-8}[dtype]  # rounded once, and scaled by half
+    torch.testing.assert_close(total.whole().data.float(), expected, atol=1e-6, rtol=within)
     assert total.data.is_contiguous()
     if is_view:
         assert torch.equal(y.data, before[1])

@@ -129,7 +129,7 @@ def test_one_pass_is_normalisation_then_activation_then_the_blend(
     gradients = torch.autograd.grad(expected, [*inputs, *norms[1].parameters()], wanted)
     torch.testing.assert_close(found[0], gradients[0], atol=1e-5 * (1 + centre), rtol=1e-5)
     # the others are sums over a clip or more, off by the root of as many roundings
-    within = 1e-6 * math.sqrt(u.numel() / NUM_CLIPS) * (1 + centre)
+    within = min(1e-4, 1e-6 * math.sqrt(u.numel() / NUM_CLIPS)) * (1 + centre)
     close = partial(torch.testing.assert_close, atol=within, rtol=1e-5, check_dtype=False)
     close(found[1:], gradients[1:])
 

@@ -21,17 +21,10 @@ from .gates import Route, hard_route, in_first
 from .graph import Conv
 from .packed import Blend, Convolve, Ending, rectify
 from .rebuilding import Rebuilder
-from .shift import shifts_by_rows, shifts_groups, shifts_in_place
+from .rows import ready_by_rows, shifts_by_rows
+from .shift import shifts_groups, shifts_in_place
 from .values import Copies, Residual, Value, rows_of
-from .ways import (
-    Way,
-    convolved_shifted,
-    data_of,
-    known_by,
-    ready_by_rows,
-    selected,
-    shifted_copy,
-)
+from .ways import Way, convolved_shifted, data_of, known_by, selected, shifted_copy
 
 DENSE = Route((1.0,), (1.0,))
 FEW_CHANNELS = 64

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -175,22 +175,11 @@ class Packed:
         key = (moves, x_THWC.shape, ending)
         ready = self._ready.get(key)
         if ready is None:
-            ready = self._make_ready(x_THWC, moves, ending), self._macs(x_THWC.shape, moves)
+            macs = _macs(x_THWC.shape, self.weight.shape, moves)
+            ready = self._make_ready(x_THWC, moves, ending), macs
             if ending.scale == 1.0:  # others are new with each clip
                 self._ready[key] = ready
         return ready
-
-    def _macs(self, shape: torch.Size, moves: Moves) -> int:
-        sizes = shape[:3] if moves.in_time else shape[1:3]
-        rows = 1 if moves.in_time else shape[0]
-        how = zip(moves.stride, moves.padding, moves.dilation, strict=True)
-        outputs = [
-            (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
-            for size, taps, (stride, padding, dilation) in zip(
-                sizes, self.weight.shape[2:], how, strict=True
-            )
-        ]
-        return rows * math.prod(outputs) * self.weight.numel()
 
     def _make_ready(self, x_THWC: Tensor, moves: Moves, ending: Ending) -> Convolve:
         may_read = self._may_read_planes and not ending.adds and moves.is_plain
@@ -252,6 +241,19 @@ class Packed:
         x = _channels_first(_side_by_side(x_THWC, columns.inputs), moves.in_time)
         weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *shape, x.shape)
         return _Filters(weight, self.bias.repeat(columns.outputs), columns, shape)
+
+
+@lru_cache(maxsize=1024)
+def _macs(shape: torch.Size, weight: torch.Size, moves: Moves) -> int:
+    """Multiply-adds of filters over a map, (T, H, W, C'), given both shapes."""
+    sizes = shape[:3] if moves.in_time else shape[1:3]
+    rows = 1 if moves.in_time else shape[0]
+    how = zip(sizes, weight[2:], moves.stride, moves.padding, moves.dilation, strict=True)
+    outputs = [
+        (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+        for size, taps, stride, padding, dilation in how
+    ]
+    return rows * math.prod(outputs) * weight.numel()
 
 
 def _by_planes(

@@ -22,15 +22,6 @@ from .kernels import is_compiled
 from .numbers import number_type
 from .values import Value
 
-WORTH_ROWS = 32
-"""From so many channels on that move either way, `arrives` costs less than to convolve more frames.
-
-Two frames of each of four rows, both wanted, took with one thread and with two, in bfloat16, .72 to
-.91 of a shifted copy's time and its convolution's where 32 to 256 channels moved, and 1.35 and 1.77
-where 8 did; in float32 with two threads .70 to .79 and 1.11. One wanted frame of each row took 1.04
-to 1.54 (EPYC of family 26, ResNet-50's first convolutions of a block, medians of 41).
-"""
-
 FEW_PIXELS = 32
 """Pixels of all frames at a time, so that a frame is still at hand for the one beside it."""
 
@@ -66,40 +57,6 @@ def shifted_for_now(data_THWC: Tensor, div: int, step: int) -> Iterator[None]:
 def shifts_groups(x: Value, step: int) -> bool:
     """Return whether `shifted` can read a map as it is."""
     return x.repeats % step == 0 or step % x.repeats == 0
-
-
-def shifts_by_rows(x: Value, step: int, div: int) -> bool:
-    """Return whether to convolve each row once, though it stands for several wanted frames.
-
-    They differ in what `arrives` alone. Where only one is wanted nothing would be saved.
-    """
-    are_whole = x.repeats % step == 0 and x.num_frames % x.repeats == 0
-    return x.repeats > step and are_whole and x.data.shape[3] // div >= WORTH_ROWS
-
-
-def arrives(data_THWC: Tensor, div: int, *, ahead: bool) -> Tensor:
-    """Return what TSM's shift adds to a row of data where it meets another one.
-
-    Args:
-        data_THWC: Rows that stand for several frames each.
-        div: Inverse of the share of channels that moves either way.
-        ahead: In the last frame of each, the first channels, of the next row; else in the first
-            frame the channels behind them, of the row before.
-
-    Returns:
-        (T', H, W, moving channels): those of the other row, zeros beyond the clip's ends, less the
-        row's own.
-    """
-    fold = data_THWC.shape[3] // div
-    channels = data_THWC[..., :fold] if ahead else data_THWC[..., fold : 2 * fold]
-    moved = torch.empty_like(channels, memory_format=torch.contiguous_format)
-    if ahead:
-        torch.sub(channels[1:], channels[:-1], out=moved[:-1])
-        torch.neg(channels[-1], out=moved[-1])
-    else:
-        torch.sub(channels[:-1], channels[1:], out=moved[1:])
-        torch.neg(channels[0], out=moved[0])
-    return moved
 
 
 def shifted(x: Value, step: int, div: int) -> Tensor:

@@ -10,15 +10,14 @@ Shape legend: as in `values`; O output channels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from .filters import Cut, Filters
 from .gates import Route
-from .packed import Convolve, Ending, rectify
-from .shift import arrives, shifted, shifted_for_now
+from .packed import Convolve
+from .shift import shifted, shifted_for_now
 from .values import Residual, Value
 
 
@@ -85,68 +84,6 @@ def selected(rows: Tensor, x: Value) -> Tensor:
 def shifted_copy(step: int, div: int, x: Value) -> Tensor:
     """Every `step`-th frame after TSM's shift."""
     return shifted(x, step, div)
-
-
-def ready_by_rows(
-    filters: Filters, x: Value, step: int, div: int, cut: Cut, ending: Ending
-) -> tuple[Convolve, int]:
-    """Return what convolves such maps behind TSM's shift, and its multiply-adds.
-
-    Args:
-        filters: Of the convolution; not grouped.
-        x: One of them, whose rows `shifts_by_rows`.
-        step: From one wanted frame to the next.
-        div: Inverse of the share of channels that moves either way.
-        cut: What to compute.
-        ending: What to do with the output.
-    """
-    fold = x.data.shape[3] // div
-    rows, macs = filters.ready(x.data, cut, replace(ending, relu=False))
-    adds = replace(ending, adds=True)
-    ends = [
-        filters.reading(start, start + fold).ready(x.data[..., :fold], cut, adds)
-        for start in ((fold, 0) if step == 1 else (fold,))
-    ]
-    first, last = ends[0][0], ends[1][0] if step == 1 else None
-    convolve = _ByRows(rows, first, last, x.repeats // step, div, ending.relu)
-    return convolve, macs + sum(macs_of_end for _, macs_of_end in ends)
-
-
-@dataclass(frozen=True)
-class _ByRows:
-    """A convolution behind TSM's shift, of rows that stand for several frames each.
-
-    It is linear, so that frames of a row differ in what the convolution makes of what `arrives`: a
-    few channels in the first frame and in the last one.
-
-    Args:
-        rows: Convolves rows as they are, to an output that is yet to be rectified.
-        first: Convolves what arrives in the first frame, added to that; ends as the layer does.
-        last: Likewise in the last frame; None where that is not wanted.
-        num_places: Frames of a row that are wanted.
-        div: Inverse of the share of channels that moves either way.
-        relu: Apply ReLU to the other frames.
-    """
-
-    rows: Convolve
-    first: Convolve
-    last: Convolve | None
-    num_places: int
-    div: int
-    relu: bool
-
-    def __call__(self, data: Tensor, _: Tensor | None) -> Tensor:
-        """Return the wanted frames of all rows."""
-        row = self.rows(data, None)
-        y = row.new_empty(len(row), self.num_places, *row.shape[1:])
-        y[:, 0] = self.first(arrives(data, self.div, ahead=False), row)
-        others = y[:, 1:]
-        if self.last is not None:
-            y[:, -1] = self.last(arrives(data, self.div, ahead=True), row)
-            others = y[:, 1:-1]
-        if others.shape[1]:
-            others.copy_((rectify(row) if self.relu else row)[:, None])
-        return y.flatten(0, 1)
 
 
 def convolved_shifted(
